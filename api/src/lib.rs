@@ -1,0 +1,1 @@
+//! Objects, manifests, defaults and validation.

@@ -1,0 +1,1 @@
+//! Benchmarks against the limits and against peers.

@@ -1,0 +1,1 @@
+//! From an image reference to unpacked layers.

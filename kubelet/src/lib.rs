@@ -1,0 +1,1 @@
+//! Manifests in, running pods out, status back.
