@@ -1,1 +1,3 @@
 //! sys.
+pub(crate) mod bpf;
+pub(crate) mod notify;
