@@ -1,0 +1,415 @@
+//! A serde deserializer over [`Node`] that knows where it is.
+
+use std::fmt::{self, Display};
+
+use serde::de::{
+    self, DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, IntoDeserializer,
+    MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
+};
+
+use super::suggest::nearest;
+use super::{Misfit, MisfitKind, Pass, Segment, address_of};
+use crate::node::{Entry, Node, Place, Value};
+
+/// A value that could not be read. The place is filled in by the innermost reader that sees the fault pass.
+#[derive(Debug)]
+pub(super) struct Fault {
+    problem: String,
+    at: Option<(String, Place, usize)>,
+}
+
+impl Fault {
+    fn at(mut self, node: &Node, pass: &Pass) -> Self {
+        self.at
+            .get_or_insert_with(|| (pass.path(), node.place, address_of(node)));
+        self
+    }
+
+    /// The fault for people, and the address of the value to set aside.
+    pub(super) fn into_misfit(self, root: &Node, base: &str) -> (Misfit, usize) {
+        let (path, place, address) = self
+            .at
+            .unwrap_or_else(|| (base.to_owned(), root.place, address_of(root)));
+        (
+            Misfit {
+                path,
+                place,
+                problem: self.problem,
+                kind: MisfitKind::Wrong,
+            },
+            address,
+        )
+    }
+}
+
+impl Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.problem)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: Display>(message: T) -> Self {
+        Self {
+            problem: message.to_string(),
+            at: None,
+        }
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::custom(format_args!(
+            "expected {}, found {found}",
+            in_words(&expected.to_string())
+        ))
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+}
+
+/// The type names of the API, as a person would call them.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "Quantity" => "a quantity such as 500m or 64Mi",
+        "IntOrString" => "a number or a name",
+        "Time" | "MicroTime" => "a time such as 2026-01-31T12:00:00Z",
+        "ByteString" | "a base64-encoded string" => "base64",
+        "i32" => "a 32-bit integer",
+        "i64" => "a 64-bit integer",
+        other => other,
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'n, 'p> {
+    node: &'n Node,
+    pass: &'p Pass,
+}
+
+impl<'n, 'p> Reader<'n, 'p> {
+    pub(super) fn new(node: &'n Node, pass: &'p Pass) -> Self {
+        Self { node, pass }
+    }
+
+    fn expected(&self, what: &str) -> Fault {
+        Fault::custom(format_args!(
+            "expected {what}, found {}",
+            self.node.describe()
+        ))
+        .at(self.node, self.pass)
+    }
+
+    /// Runs `read`, which must have been given this node, and says where it failed.
+    fn located<T>(self, result: Result<T, Fault>) -> Result<T, Fault> {
+        result.map_err(|fault| fault.at(self.node, self.pass))
+    }
+
+    fn integer<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.node.value {
+            Value::Int(value) => self.located(visitor.visit_i64(value)),
+            Value::Unsigned(value) => self.located(visitor.visit_u64(value)),
+            Value::String(ref text) if text.parse::<i64>().is_ok() => Err(Fault::custom(
+                format_args!("expected an integer, found string {text:?}; remove the quotes"),
+            )
+            .at(self.node, self.pass)),
+            _ => Err(self.expected("an integer")),
+        }
+    }
+
+    fn string<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match &self.node.value {
+            Value::String(text) => self.located(visitor.visit_str(text)),
+            // As in Go: the zero value.
+            Value::Null => self.located(visitor.visit_str("")),
+            Value::Bool(_) | Value::Int(_) | Value::Unsigned(_) | Value::Float(_) => {
+                Err(Fault::custom(format_args!(
+                    "expected a string, found {}; put it in quotes",
+                    self.node.describe()
+                ))
+                .at(self.node, self.pass))
+            }
+            Value::Sequence(_) | Value::Mapping(_) => Err(self.expected("a string")),
+        }
+    }
+
+    fn mapping<V: Visitor<'n>>(
+        self,
+        fields: Option<&'static [&'static str]>,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let Value::Mapping(entries) = &self.node.value else {
+            return Err(self.expected("an object"));
+        };
+        let access = Entries {
+            rest: entries.iter(),
+            fields,
+            seen: Vec::new(),
+            pass: self.pass,
+            next: None,
+        };
+        self.located(visitor.visit_map(access))
+    }
+}
+
+impl<'n> Deserializer<'n> for Reader<'n, '_> {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match &self.node.value {
+            Value::Null => self.located(visitor.visit_unit()),
+            Value::Bool(value) => self.located(visitor.visit_bool(*value)),
+            Value::Float(value) => self.located(visitor.visit_f64(*value)),
+            Value::Int(_) | Value::Unsigned(_) => self.integer(visitor),
+            Value::String(_) => self.string(visitor),
+            Value::Sequence(_) => self.deserialize_seq(visitor),
+            Value::Mapping(_) => self.mapping(None, visitor),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.node.value {
+            Value::Bool(value) => self.located(visitor.visit_bool(value)),
+            _ => Err(self.expected("true or false")),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.node.value {
+            Value::Null => self.located(visitor.visit_none()),
+            _ => self.located(visitor.visit_some(self)),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let Value::Sequence(items) = &self.node.value else {
+            return Err(self.expected("a list"));
+        };
+        let access = Items {
+            rest: items.iter().enumerate(),
+            pass: self.pass,
+        };
+        self.located(visitor.visit_seq(access))
+    }
+
+    fn deserialize_struct<V: Visitor<'n>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.mapping(Some(fields), visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'n>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.located(visitor.visit_newtype_struct(self))
+    }
+
+    fn deserialize_enum<V: Visitor<'n>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match &self.node.value {
+            Value::String(text) => self.located(visitor.visit_enum(Unit(text))),
+            _ => Err(self.expected("a string")),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.mapping(None, visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.located(visitor.visit_unit())
+    }
+
+    fn deserialize_i64<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.integer(visitor)
+    }
+
+    fn deserialize_i32<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.integer(visitor)
+    }
+
+    fn deserialize_u64<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.integer(visitor)
+    }
+
+    fn deserialize_u32<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.integer(visitor)
+    }
+
+    fn deserialize_u16<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.integer(visitor)
+    }
+
+    fn deserialize_str<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.string(visitor)
+    }
+
+    fn deserialize_string<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.string(visitor)
+    }
+
+    fn deserialize_bytes<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.string(visitor)
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.string(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        <V: Visitor<'n>>
+        i8 i16 i128 u8 u128 f32 f64 char unit unit_struct tuple tuple_struct identifier
+    }
+}
+
+/// The fields of an object. With `fields`, only those, and each at most once.
+struct Entries<'n, 'p> {
+    rest: std::slice::Iter<'n, Entry>,
+    fields: Option<&'static [&'static str]>,
+    seen: Vec<&'n str>,
+    pass: &'p Pass,
+    next: Option<&'n Entry>,
+}
+
+impl<'n> Entries<'n, '_> {
+    /// Whether the type gets to see the entry; notes it if it is unknown.
+    fn admits(&mut self, entry: &'n Entry) -> bool {
+        if self.pass.is_aside(&entry.node) {
+            return false;
+        }
+        let Some(fields) = self.fields else {
+            return true;
+        };
+        if fields.contains(&entry.key.as_str()) {
+            let again = self.seen.contains(&entry.key.as_str());
+            self.seen.push(&entry.key);
+            return !again && entry.node.value != Value::Null;
+        }
+        let near = nearest(&entry.key, fields);
+        let parent = self.pass.path();
+        let below = |key: &str| {
+            let mut path = parent.clone();
+            super::push_key(&mut path, key);
+            path
+        };
+        self.pass.unknown.borrow_mut().push(Misfit {
+            path: below(&entry.key),
+            place: entry.place,
+            problem: match near {
+                Some(near) => format!("unknown field; did you mean {near}?"),
+                None => "unknown field".to_owned(),
+            },
+            kind: MisfitKind::Unknown {
+                meant: near.map(below),
+            },
+        });
+        false
+    }
+}
+
+impl<'n> MapAccess<'n> for Entries<'n, '_> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'n>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Fault> {
+        self.next = None;
+        while let Some(entry) = self.rest.next() {
+            if self.admits(entry) {
+                self.next = Some(entry);
+                break;
+            }
+        }
+        match self.next {
+            Some(entry) => seed
+                .deserialize(entry.key.as_str().into_deserializer())
+                .map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'n>>(&mut self, seed: V) -> Result<V::Value, Fault> {
+        let entry = self
+            .next
+            .take()
+            .ok_or_else(|| Fault::custom("value asked for before its key"))?;
+        self.pass.push(Segment::Key(entry.key.clone()));
+        let value = seed
+            .deserialize(Reader::new(&entry.node, self.pass))
+            .map_err(|fault| fault.at(&entry.node, self.pass));
+        self.pass.pop();
+        value
+    }
+}
+
+struct Items<'n, 'p> {
+    rest: std::iter::Enumerate<std::slice::Iter<'n, Node>>,
+    pass: &'p Pass,
+}
+
+impl<'n> SeqAccess<'n> for Items<'n, '_> {
+    type Error = Fault;
+
+    fn next_element_seed<T: DeserializeSeed<'n>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Fault> {
+        let Some((index, item)) = self.rest.find(|(_, item)| !self.pass.is_aside(item)) else {
+            return Ok(None);
+        };
+        self.pass.push(Segment::Index(index));
+        let value = seed
+            .deserialize(Reader::new(item, self.pass))
+            .map_err(|fault| fault.at(item, self.pass));
+        self.pass.pop();
+        value.map(Some)
+    }
+}
+
+/// A variant without content, by name.
+struct Unit<'n>(&'n str);
+
+impl<'n> EnumAccess<'n> for Unit<'n> {
+    type Error = Fault;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'n>>(self, seed: V) -> Result<(V::Value, Self), Fault> {
+        Ok((seed.deserialize(self.0.into_deserializer())?, self))
+    }
+}
+
+impl<'n> VariantAccess<'n> for Unit<'n> {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'n>>(self, _: T) -> Result<T::Value, Fault> {
+        Err(Fault::custom("expected an object, found a string"))
+    }
+
+    fn tuple_variant<V: Visitor<'n>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
+        Err(Fault::custom("expected an object, found a string"))
+    }
+
+    fn struct_variant<V: Visitor<'n>>(
+        self,
+        _: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Fault> {
+        Err(Fault::custom("expected an object, found a string"))
+    }
+}

@@ -1,0 +1,320 @@
+//! Whether an object makes sense, as a list of everything that does not.
+//!
+//! The types of `k8s-openapi` let missing fields through as empty ones, so presence is checked here too. Objects are
+//! expected to have their defaults. What a node can do (volume kinds, capabilities it has) is not asked here.
+
+mod container;
+mod env;
+mod pod;
+mod probe;
+mod resources;
+mod security;
+mod volume;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::names::Form;
+
+/// All the annotations of an object together.
+const MAX_ANNOTATION_BYTES: usize = 256 << 10;
+/// All the data of a ConfigMap or Secret together.
+const MAX_DATA_BYTES: usize = 1 << 20;
+
+/// A field with a value that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// The field, for example `spec.containers[0].image`.
+    pub path: String,
+    /// What is wrong, and what to do.
+    pub problem: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.path, self.problem)
+    }
+}
+
+/// Everything wrong with a pod that has its defaults; empty if it can be run.
+#[must_use]
+pub fn pod(pod: &Pod) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    object_meta(&pod.metadata, &mut errors);
+    match &pod.spec {
+        Some(spec) => pod::spec(spec, &mut errors),
+        None => errors.required("spec"),
+    }
+    errors.list
+}
+
+/// Everything wrong with a ConfigMap.
+#[must_use]
+pub fn config_map(map: &ConfigMap) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    object_meta(&map.metadata, &mut errors);
+    let mut bytes = 0;
+    for (key, value) in map.data.iter().flatten() {
+        errors.form(Form::ConfigKey, &format!("data[{key}]"), key);
+        bytes += value.len();
+    }
+    for (key, value) in map.binary_data.iter().flatten() {
+        let path = format!("binaryData[{key}]");
+        errors.form(Form::ConfigKey, &path, key);
+        if map.data.as_ref().is_some_and(|data| data.contains_key(key)) {
+            errors.add(&path, "duplicate value: data has this key as well");
+        }
+        bytes += value.0.len();
+    }
+    data_size(bytes, &mut errors);
+    errors.list
+}
+
+/// Everything wrong with a Secret whose `stringData` has been folded into `data`.
+#[must_use]
+pub fn secret(secret: &Secret) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    object_meta(&secret.metadata, &mut errors);
+    for key in secret.data.iter().flat_map(BTreeMap::keys) {
+        errors.form(Form::ConfigKey, &format!("data[{key}]"), key);
+    }
+    let required: &[&str] = match secret.type_.as_deref() {
+        Some("kubernetes.io/dockerconfigjson") => &[".dockerconfigjson"],
+        Some("kubernetes.io/dockercfg") => &[".dockercfg"],
+        Some("kubernetes.io/ssh-auth") => &["ssh-privatekey"],
+        Some("kubernetes.io/tls") => &["tls.crt", "tls.key"],
+        _ => &[],
+    };
+    for key in required {
+        if !secret
+            .data
+            .as_ref()
+            .is_some_and(|data| data.contains_key(*key))
+        {
+            errors.required(&format!("data[{key}]"));
+        }
+    }
+    data_size(
+        secret
+            .data
+            .iter()
+            .flatten()
+            .map(|(_, value)| value.0.len())
+            .sum(),
+        &mut errors,
+    );
+    errors.list
+}
+
+fn data_size(bytes: usize, errors: &mut Errors) {
+    if bytes > MAX_DATA_BYTES {
+        errors.add(
+            "data",
+            &format!("{bytes} bytes, at most {MAX_DATA_BYTES} are allowed"),
+        );
+    }
+}
+
+fn object_meta(metadata: &ObjectMeta, errors: &mut Errors) {
+    match metadata.name.as_deref() {
+        None | Some("") if metadata.generate_name.is_some() => {
+            errors.add(
+                "metadata.name",
+                "required value; generateName needs an API server",
+            );
+        }
+        name => errors.form(Form::Subdomain, "metadata.name", name.unwrap_or_default()),
+    }
+    errors.form(
+        Form::Label,
+        "metadata.namespace",
+        metadata.namespace.as_deref().unwrap_or_default(),
+    );
+    labels("metadata.labels", metadata.labels.as_ref(), errors);
+    let mut bytes = 0;
+    for (key, value) in metadata.annotations.iter().flatten() {
+        // Annotation keys may be written with capitals.
+        let folded = key.to_ascii_lowercase();
+        errors.form(
+            Form::LabelKey,
+            &format!("metadata.annotations[{key}]"),
+            &folded,
+        );
+        bytes += key.len() + value.len();
+    }
+    if bytes > MAX_ANNOTATION_BYTES {
+        let problem = format!("{bytes} bytes, at most {MAX_ANNOTATION_BYTES} are allowed");
+        errors.add("metadata.annotations", &problem);
+    }
+}
+
+fn labels(path: &str, labels: Option<&BTreeMap<String, String>>, errors: &mut Errors) {
+    for (key, value) in labels.into_iter().flatten() {
+        let path = format!("{path}[{key}]");
+        errors.form(Form::LabelKey, &path, key);
+        errors.form(Form::LabelValue, &path, value);
+    }
+}
+
+/// The errors so far, and the checks that many fields share.
+#[derive(Default)]
+struct Errors {
+    list: Vec<FieldError>,
+}
+
+impl Errors {
+    fn add(&mut self, path: &str, problem: &str) {
+        self.list.push(FieldError::new(path, problem));
+    }
+
+    fn required(&mut self, path: &str) {
+        self.add(path, "required value");
+    }
+
+    fn duplicate(&mut self, path: &str, value: impl fmt::Debug) {
+        self.add(path, &format!("duplicate value {value:?}"));
+    }
+
+    fn form(&mut self, form: Form, path: &str, name: &str) {
+        if let Some(problem) = form.problem(name) {
+            self.add(path, &problem);
+        }
+    }
+
+    /// A value that, if it is set, must be one of a few words.
+    fn one_of(&mut self, path: &str, value: Option<&String>, words: &[&str]) {
+        if let Some(value) = value
+            && !words.contains(&value.as_str())
+        {
+            let words = words
+                .iter()
+                .filter(|word| !word.is_empty())
+                .copied()
+                .collect::<Vec<_>>();
+            let shown = crate::node::shorten(value);
+            let problem = format!("unsupported value {shown:?}: must be {}", words.join(", "));
+            self.add(path, &problem);
+        }
+    }
+
+    fn range(
+        &mut self,
+        path: &str,
+        value: Option<impl Into<i64>>,
+        range: std::ops::RangeInclusive<i64>,
+    ) {
+        let Some(value) = value.map(Into::into) else {
+            return;
+        };
+        if !range.contains(&value) {
+            let (least, most) = (range.start(), range.end());
+            let rule = match *most {
+                i64::MAX => format!("must be {least} or more"),
+                most => format!("must be between {least} and {most}"),
+            };
+            self.add(path, &format!("invalid value {value}: {rule}"));
+        }
+    }
+
+    /// A path inside a container: absolute, and staying where it says.
+    fn absolute(&mut self, path: &str, value: &str) {
+        if value.is_empty() {
+            self.required(path);
+        } else if !value.starts_with('/') {
+            self.add(
+                path,
+                &format!("invalid value {value:?}: must be an absolute path"),
+            );
+        } else {
+            self.no_dots(path, value);
+        }
+    }
+
+    /// A path below something else.
+    fn relative(&mut self, path: &str, value: &str) {
+        if value.starts_with('/') {
+            self.add(
+                path,
+                &format!("invalid value {value:?}: must be a relative path"),
+            );
+        } else {
+            self.no_dots(path, value);
+        }
+    }
+
+    fn no_dots(&mut self, path: &str, value: &str) {
+        if value.split('/').any(|part| part == "..") {
+            self.add(
+                path,
+                &format!("invalid value {value:?}: must not contain '..'"),
+            );
+        }
+        self.no_nul(path, value);
+    }
+
+    /// Text that the kernel will read up to its first NUL.
+    fn no_nul(&mut self, path: &str, value: &str) {
+        if value.contains('\0') {
+            self.add(path, "invalid value: must not contain a NUL character");
+        }
+    }
+
+    /// Exactly one of several fields must be set.
+    fn exactly_one(&mut self, path: &str, fields: &[(&str, bool)]) {
+        let set: Vec<_> = fields
+            .iter()
+            .filter(|(_, set)| *set)
+            .map(|(name, _)| *name)
+            .collect();
+        match set.as_slice() {
+            [_] => {}
+            [] => {
+                let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
+                self.add(
+                    path,
+                    &format!("required value: one of {}", names.join(", ")),
+                );
+            }
+            several => {
+                let several = several.join(" and ");
+                self.add(path, &format!("has {several}; only one of them may be set"));
+            }
+        }
+    }
+}
+
+/// Values that must differ.
+struct Unique<T>(BTreeSet<T>);
+
+impl<T: Ord + fmt::Debug + Clone> Unique<T> {
+    fn new() -> Self {
+        Self(BTreeSet::new())
+    }
+
+    fn insert(&mut self, errors: &mut Errors, path: &str, value: T) {
+        if !self.0.insert(value.clone()) {
+            errors.duplicate(path, value);
+        }
+    }
+}
+
+/// The elements of an optional list, each with its path.
+fn each<T>(path: String, list: Option<&Vec<T>>) -> impl Iterator<Item = (String, &T)> {
+    let items = list.into_iter().flatten().enumerate();
+    items.map(move |(index, item)| (format!("{path}[{index}]"), item))
+}
+
+#[cfg(test)]
+mod tests;

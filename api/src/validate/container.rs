@@ -1,0 +1,223 @@
+//! One container.
+
+use k8s_openapi::api::core::v1::{Container, ContainerPort, VolumeMount};
+
+use super::pod::{Surroundings, ip};
+use super::{Errors, Unique, each, env, probe, resources, security};
+use crate::names::Form;
+
+/// A container that runs with the others.
+pub(super) fn check(path: &str, one: &Container, pod: &Surroundings<'_>, errors: &mut Errors) {
+    basics(path, one, errors);
+    ports(path, one, pod, errors);
+    env::check(path, one, errors);
+    mounts(path, one, pod, errors);
+    if let Some(needs) = &one.resources {
+        resources::check(&format!("{path}.resources"), needs, errors);
+    }
+    if let Some(context) = &one.security_context {
+        security::container(&format!("{path}.securityContext"), context, errors);
+    }
+    probe::check(path, one, pod.grace, errors);
+}
+
+/// A container that runs before the others, to its end or, as a sidecar, beside them.
+pub(super) fn init(path: &str, one: &Container, pod: &Surroundings<'_>, errors: &mut Errors) {
+    check(path, one, pod, errors);
+    if one.restart_policy.as_deref() == Some("Always") {
+        return;
+    }
+    let fields = [
+        ("livenessProbe", one.liveness_probe.is_some()),
+        ("readinessProbe", one.readiness_probe.is_some()),
+        ("startupProbe", one.startup_probe.is_some()),
+        ("lifecycle", one.lifecycle.is_some()),
+    ];
+    for (name, _) in fields.into_iter().filter(|(_, set)| *set) {
+        let problem =
+            "forbidden: an init container runs to its end; remove it, or set restartPolicy: Always";
+        errors.add(&format!("{path}.{name}"), problem);
+    }
+}
+
+fn basics(path: &str, one: &Container, errors: &mut Errors) {
+    errors.form(Form::Label, &format!("{path}.name"), &one.name);
+    let image = one.image.as_deref().unwrap_or_default();
+    if image.is_empty() {
+        errors.required(&format!("{path}.image"));
+    } else if image.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        let problem = format!("invalid value {image:?}: must not contain spaces");
+        errors.add(&format!("{path}.image"), &problem);
+    }
+    let policies = ["Always", "IfNotPresent", "Never"];
+    errors.one_of(
+        &format!("{path}.imagePullPolicy"),
+        one.image_pull_policy.as_ref(),
+        &policies,
+    );
+    let policies = ["Always", "OnFailure", "Never"];
+    errors.one_of(
+        &format!("{path}.restartPolicy"),
+        one.restart_policy.as_ref(),
+        &policies,
+    );
+    let policies = ["File", "FallbackToLogsOnError"];
+    let policy = one.termination_message_policy.as_ref();
+    errors.one_of(
+        &format!("{path}.terminationMessagePolicy"),
+        policy,
+        &policies,
+    );
+    if let Some(file) = &one.termination_message_path {
+        errors.absolute(&format!("{path}.terminationMessagePath"), file);
+    }
+    if let Some(dir) = one.working_dir.as_deref().filter(|dir| !dir.is_empty()) {
+        errors.absolute(&format!("{path}.workingDir"), dir);
+    }
+    for (name, words) in [("command", &one.command), ("args", &one.args)] {
+        for (path, word) in each(format!("{path}.{name}"), words.as_ref()) {
+            errors.no_nul(&path, word);
+        }
+    }
+    if one.stdin_once == Some(true) && one.stdin != Some(true) {
+        errors.add(
+            &format!("{path}.stdinOnce"),
+            "has no meaning without stdin: true",
+        );
+    }
+}
+
+fn ports(path: &str, one: &Container, pod: &Surroundings<'_>, errors: &mut Errors) {
+    let mut names = Unique::new();
+    for (path, port) in each(format!("{path}.ports"), one.ports.as_ref()) {
+        if let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) {
+            errors.form(Form::PortName, &format!("{path}.name"), name);
+            names.insert(errors, &format!("{path}.name"), name);
+        }
+        check_port(&path, port, pod, errors);
+    }
+}
+
+fn check_port(path: &str, port: &ContainerPort, pod: &Surroundings<'_>, errors: &mut Errors) {
+    let number = format!("{path}.containerPort");
+    if port.container_port == 0 {
+        errors.required(&number);
+    } else {
+        errors.range(&number, Some(port.container_port), 1..=65535);
+    }
+    errors.range(&format!("{path}.hostPort"), port.host_port, 1..=65535);
+    errors.one_of(
+        &format!("{path}.protocol"),
+        port.protocol.as_ref(),
+        &["TCP", "UDP", "SCTP"],
+    );
+    if let Some(address) = port
+        .host_ip
+        .as_deref()
+        .filter(|address| !address.is_empty())
+    {
+        ip(&format!("{path}.hostIP"), address, errors);
+    }
+    if pod.host_network
+        && port
+            .host_port
+            .is_some_and(|host| host != port.container_port)
+    {
+        let problem = format!(
+            "must be the containerPort, {}, with hostNetwork",
+            port.container_port
+        );
+        errors.add(&format!("{path}.hostPort"), &problem);
+    }
+}
+
+fn mounts(path: &str, one: &Container, pod: &Surroundings<'_>, errors: &mut Errors) {
+    let mut targets = Unique::new();
+    for (path, mount) in each(format!("{path}.volumeMounts"), one.volume_mounts.as_ref()) {
+        if mount.name.is_empty() {
+            errors.required(&format!("{path}.name"));
+        } else if !pod.volumes.contains(mount.name.as_str()) {
+            let problem = format!(
+                "volume {:?} not found; add it to the pod's volumes",
+                mount.name
+            );
+            errors.add(&format!("{path}.name"), &problem);
+        }
+        let target = normal(&mount.mount_path);
+        errors.absolute(&format!("{path}.mountPath"), &mount.mount_path);
+        if !target.is_empty() {
+            targets.insert(errors, &format!("{path}.mountPath"), target);
+        }
+        check_mount(&path, mount, one, errors);
+    }
+    for (path, device) in each(format!("{path}.volumeDevices"), one.volume_devices.as_ref()) {
+        if !pod.volumes.contains(device.name.as_str()) {
+            let problem = format!(
+                "volume {:?} not found; add it to the pod's volumes",
+                device.name
+            );
+            errors.add(&format!("{path}.name"), &problem);
+        }
+        errors.absolute(&format!("{path}.devicePath"), &device.device_path);
+    }
+}
+
+/// `/a//b/./` -> `/a/b`
+fn normal(path: &str) -> String {
+    let parts = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".");
+    let parts: Vec<_> = parts.collect();
+    if path.is_empty() {
+        String::new()
+    } else {
+        format!("/{}", parts.join("/"))
+    }
+}
+
+fn check_mount(path: &str, mount: &VolumeMount, one: &Container, errors: &mut Errors) {
+    if mount.mount_path == "/" {
+        let problem =
+            "invalid value \"/\": a volume cannot take the place of the image; mount it below";
+        errors.add(&format!("{path}.mountPath"), problem);
+    }
+    let below = [
+        ("subPath", &mount.sub_path),
+        ("subPathExpr", &mount.sub_path_expr),
+    ];
+    let set =
+        |value: &&(&str, &Option<String>)| value.1.as_ref().is_some_and(|text| !text.is_empty());
+    for (name, value) in below {
+        errors.relative(
+            &format!("{path}.{name}"),
+            value.as_deref().unwrap_or_default(),
+        );
+    }
+    if below.iter().filter(set).count() > 1 {
+        errors.add(
+            path,
+            "has subPath and subPathExpr; only one of them may be set",
+        );
+    }
+    let modes = ["None", "HostToContainer", "Bidirectional"];
+    let mode = mount.mount_propagation.as_ref();
+    errors.one_of(&format!("{path}.mountPropagation"), mode, &modes);
+    let privileged = one
+        .security_context
+        .as_ref()
+        .is_some_and(|context| context.privileged == Some(true));
+    if mode.is_some_and(|mode| mode == "Bidirectional") && !privileged {
+        let problem = "Bidirectional is forbidden unless the container is privileged";
+        errors.add(&format!("{path}.mountPropagation"), problem);
+    }
+    let recursive = format!("{path}.recursiveReadOnly");
+    let modes = ["Disabled", "IfPossible", "Enabled"];
+    errors.one_of(&recursive, mount.recursive_read_only.as_ref(), &modes);
+    let asked = mount
+        .recursive_read_only
+        .as_deref()
+        .is_some_and(|mode| mode != "Disabled");
+    if asked && mount.read_only != Some(true) {
+        errors.add(&recursive, "has no meaning without readOnly: true");
+    }
+}

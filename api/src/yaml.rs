@@ -1,0 +1,91 @@
+//! The one place that knows which YAML library is used and how it is set up.
+//!
+//! Reading is YAML with the leniency of Go's reader, which manifests were written for: `0644` is octal, `yes` and `on`
+//! are booleans, JSON is YAML. Duplicate keys pass here and are reported by the caller, with both lines.
+//! The limits below hold for the text of a whole file.
+
+use serde::Serialize;
+
+use crate::node::Node;
+
+/// The longest text that is read at all: four full ConfigMaps and some.
+pub const MAX_BYTES: usize = 8 << 20;
+const MAX_DEPTH: usize = 64;
+const MAX_NODES: usize = 250_000;
+const MAX_ALIASES: usize = 1_000;
+
+/// Text that is not YAML, or that goes beyond a limit.
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}")]
+pub struct ParseYamlError {
+    /// The line, from 1, if the place is known.
+    pub line: Option<u64>,
+    /// The column, from 1, if the place is known.
+    pub column: Option<u64>,
+    /// What is wrong there, without the place.
+    pub problem: String,
+}
+
+/// An object that could not be written as YAML.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the object as yaml: {problem}")]
+pub struct WriteYamlError {
+    problem: String,
+}
+
+/// Writes a value as YAML that every reader of Kubernetes manifests reads back unchanged.
+///
+/// # Errors
+/// A value that YAML cannot express, for example a map with maps as keys.
+pub fn to_string(value: &impl Serialize) -> Result<String, WriteYamlError> {
+    serde_saphyr::to_string(value).map_err(|err| WriteYamlError {
+        problem: err.to_string(),
+    })
+}
+
+/// Reads every document of a text. Empty documents (between two `---`) are left out.
+pub(crate) fn documents(text: &str) -> Result<Vec<Node>, ParseYamlError> {
+    if text.len() > MAX_BYTES {
+        return Err(ParseYamlError {
+            line: None,
+            column: None,
+            problem: format!("{} bytes of text; at most {MAX_BYTES} are read", text.len()),
+        });
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    serde_saphyr::from_multiple_with_options(text, options()).map_err(|err| parse_error(&err))
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_aliases: MAX_ALIASES,
+            max_total_scalar_bytes: 2 * MAX_BYTES,
+        },
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
+        legacy_octal_numbers: true,
+        with_snippet: false,
+    }
+}
+
+fn parse_error(err: &serde_saphyr::Error) -> ParseYamlError {
+    let place = err.location();
+    let text = err.without_snippet().to_string();
+    // The library repeats the place in its text; ours says it once, in front.
+    let problem = match place {
+        Some(at) => text
+            .replace(
+                &format!(" at line {}, column {}", at.line(), at.column()),
+                "",
+            )
+            .replace(&format!("line {} column {}: ", at.line(), at.column()), ""),
+        None => text,
+    };
+    ParseYamlError {
+        line: place.map(|at| at.line()),
+        column: place.map(|at| at.column()),
+        problem,
+    }
+}
