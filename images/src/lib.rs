@@ -1,5 +1,6 @@
 //! From an image reference to unpacked layers.
 
+pub mod archive;
 pub mod config;
 pub mod credentials;
 pub mod digest;

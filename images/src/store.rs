@@ -38,7 +38,7 @@ pub use fsck::{Damage, FsckReport, Repair};
 pub use images::{LayerUse, RemovePolicy, Removed};
 pub use partial::{Claim, Partial};
 pub use prune::{DiskUsage, Freed, PruneOptions, PruneReport, What};
-pub use record::{Blob, Image, LayerRef, NewImage, Platform};
+pub use record::{Blob, Image, LayerRef, NewImage};
 
 pub(crate) use durable::{DirLock, remove_at, remove_tree, sync_dir, unique, write_aside};
 

@@ -46,6 +46,25 @@ pub(crate) fn create_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedF
     Ok(fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?)
 }
 
+/// openat(2) with `O_TMPFILE` in the directory `dir`: a file without a name.
+pub(crate) fn nameless_file(dir: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    Ok(fs::open(dir, flags, Mode::RUSR | Mode::WUSR)?)
+}
+
+/// linkat(2) by way of `/proc/self/fd`: gives a nameless file its name, or `EEXIST`.
+pub(crate) fn name_file(file: impl AsFd, path: &Path) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let from = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    Ok(fs::linkat(
+        fs::CWD,
+        from,
+        fs::CWD,
+        path,
+        AtFlags::SYMLINK_FOLLOW,
+    )?)
+}
+
 /// mkdirat(2), 0755 before the umask.
 pub(crate) fn mkdir(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     Ok(fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))?)
@@ -201,21 +220,6 @@ pub(crate) fn touch(path: &Path) -> io::Result<()> {
 /// fsetxattr(2).
 pub(crate) fn fset_xattr(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
     Ok(fs::fsetxattr(fd, name, value, fs::XattrFlags::empty())?)
-}
-
-/// lsetxattr(2) on `name` in `dir`, by way of `/proc/self/fd`; for symlinks and special files.
-pub(crate) fn set_xattr_at(
-    dir: BorrowedFd<'_>,
-    name: &[u8],
-    xattr: &CStr,
-    value: &[u8],
-) -> io::Result<()> {
-    Ok(fs::lsetxattr(
-        proc_path(dir, name),
-        xattr,
-        value,
-        fs::XattrFlags::empty(),
-    )?)
 }
 
 /// llistxattr(2) and lgetxattr(2): all extended attributes of `name` in `dir`, sorted by name.

@@ -39,9 +39,10 @@ mod stream;
 mod whiteout;
 mod writer;
 
-use entries::Entries;
+pub(crate) use entries::{Entries, Kind};
 pub use error::UnpackError;
 use stream::Chunks;
+pub(crate) use stream::{Plain, decoder};
 
 /// How a layer blob is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

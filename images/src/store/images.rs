@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::record::{Descriptor, Record, parse_config, read_record};
-use super::{Blob, Image, LayerRef, NewImage, Platform, Store, StoreError};
+use super::{Blob, Image, LayerRef, NewImage, Store, StoreError};
 use crate::digest::Digest;
+use crate::platform::Platform;
 use crate::sys;
 
 /// The shortest ID prefix that [`Store::find`] takes.

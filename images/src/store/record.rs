@@ -10,18 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::durable::write_aside;
 use super::{Store, StoreError};
 use crate::digest::Digest;
-
-/// Operating system and processor that an image is for, in OCI's (Go's) words.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Platform {
-    /// E.g. `linux`.
-    pub os: String,
-    /// E.g. `amd64`.
-    pub architecture: String,
-    /// E.g. `v7` for 32-bit ARM.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub variant: Option<String>,
-}
+use crate::platform::Platform;
 
 /// A small blob at hand: a manifest or a config.
 #[derive(Debug, Clone)]
