@@ -13,6 +13,8 @@
 //! ```
 //! YAML or JSON. Every key is checked: one that is not known is an error that names it.
 //!
+//! A mirror below a prefix is asked for `prefix/library/nginx`, as it would be by that name.
+//!
 //! A loopback host (`localhost`, 127/8, `::1`) without an entry of its own is asked by plain HTTP
 //! first and by HTTPS when it does not speak that; all other hosts get HTTPS only.
 
@@ -100,7 +102,7 @@ pub enum ConfigError {
 pub(crate) struct Address {
     /// `host` or `host:port`, the name under which credentials and settings are kept.
     pub(crate) host: String,
-    /// Path below which the registry lives: empty, or `/prefix`.
+    /// What stands before each repository's name there: empty, or `prefix/`.
     pub(crate) prefix: String,
     pub(crate) scheme: Scheme,
 }
@@ -217,10 +219,14 @@ impl RegistryConfig {
             .iter()
             .filter_map(|mirror| parse_mirror(mirror))
             .map(|mirror| {
+                let prefix = match mirror.prefix {
+                    "" => String::new(),
+                    prefix => format!("{prefix}/"),
+                };
                 let scheme = mirror.scheme.unwrap_or_else(|| self.scheme(mirror.host));
                 Address {
                     host: mirror.host.to_owned(),
-                    prefix: mirror.prefix.to_owned(),
+                    prefix,
                     scheme,
                 }
             });
@@ -267,10 +273,7 @@ fn parse_mirror(text: &str) -> Option<Mirror<'_>> {
         None => (None, text),
     };
     let rest = rest.trim_end_matches('/');
-    let (host, prefix) = match rest.find('/') {
-        Some(at) => rest.split_at(at),
-        None => (rest, ""),
-    };
+    let (host, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let safe = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
     let prefix_ok = prefix.bytes().all(safe) && !prefix.contains("//") && !prefix.contains("..");
     (is_registry(host) && prefix_ok).then_some(Mirror {

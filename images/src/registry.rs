@@ -75,11 +75,13 @@ impl<'a> Repository<'a> {
         name: &str,
         credentials: Credentials,
     ) -> Self {
-        let auth = Auth::new(&address.host, name, credentials);
+        // A mirror below a prefix keeps the repositories of the registry in a folder of its own.
+        let name = format!("{}{name}", address.prefix);
+        let auth = Auth::new(&address.host, &name, credentials);
         Self {
             transport,
             address,
-            name: name.to_owned(),
+            name,
             auth,
             base: OnceCell::new(),
         }
@@ -244,8 +246,7 @@ impl<'a> Repository<'a> {
     /// The registry's root. A loopback host is asked whether it speaks plain HTTP.
     async fn find_base(&self) -> Result<Url, RegistryError> {
         let base = |scheme: &str| {
-            let Address { host, prefix, .. } = &self.address;
-            let url = Url::parse(&format!("{scheme}://{}{prefix}/", network_name(host)));
+            let url = Url::parse(&format!("{scheme}://{}/", network_name(self.host())));
             url.map_err(|_| self.malformed("address", "its host makes no address"))
         };
         match self.address.scheme {

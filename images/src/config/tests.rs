@@ -47,7 +47,7 @@ fn mirrors_come_first_and_loopback_is_probed() {
     check_addresses(
         "docker.io",
         &[
-            ("mirror.example.com", "/hub", Scheme::Https),
+            ("mirror.example.com", "hub/", Scheme::Https),
             ("cache.local:5000", "", Scheme::Http),
             ("127.0.0.1:5000", "", Scheme::Https),
             ("docker.io", "", Scheme::Https),

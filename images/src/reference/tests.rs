@@ -128,7 +128,7 @@ fn bad_names_say_what_to_write() {
     refused("[::g]:5/x", "is not a registry host");
     refused(&SHA[7..], "is an image id");
     refused(&format!("{}:latest", &SHA[7..]), "is an image id");
-    refused(&"a/".repeat(130).trim_end_matches('/'), "at most 255");
+    refused("a/".repeat(130).trim_end_matches('/'), "at most 255");
 }
 
 #[test]
