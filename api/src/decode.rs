@@ -7,7 +7,7 @@
 mod read;
 mod suggest;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
@@ -17,6 +17,8 @@ use read::Reader;
 
 /// No document has more wrong types than this reported.
 const MAX_WRONG: usize = 25;
+/// The same for unknown fields.
+const MAX_UNKNOWN: usize = 25;
 
 /// Something in the text that does not fit the type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,8 @@ struct Pass {
     /// The path to the value being read.
     path: RefCell<Vec<Segment>>,
     unknown: RefCell<Vec<Misfit>>,
+    /// Unknown fields beyond those.
+    more: Cell<usize>,
     /// Values found wrong in earlier passes, by address: the tree does not move while it is decoded.
     aside: BTreeSet<usize>,
 }
@@ -68,6 +72,7 @@ pub(crate) fn decode<T: DeserializeOwned>(node: &Node, base: &str) -> Decoded<T>
     duplicate_keys(node, &mut base.to_owned(), &mut misfits);
     let value = loop {
         pass.unknown.get_mut().clear();
+        pass.more.set(0);
         pass.path.get_mut().truncate(usize::from(!base.is_empty()));
         match T::deserialize(Reader::new(node, &pass)) {
             Ok(value) => break Some(value),
@@ -82,6 +87,18 @@ pub(crate) fn decode<T: DeserializeOwned>(node: &Node, base: &str) -> Decoded<T>
         }
     };
     misfits.append(pass.unknown.get_mut());
+    if pass.more.get() > 0 {
+        let last = misfits
+            .last()
+            .map(|misfit| misfit.place)
+            .unwrap_or_default();
+        misfits.push(Misfit {
+            path: base.to_owned(),
+            place: last,
+            problem: format!("{} more unknown fields", pass.more.get()),
+            kind: MisfitKind::Unknown { meant: None },
+        });
+    }
     misfits.sort_by_key(|misfit| (misfit.place.line, misfit.place.column));
     Decoded { value, misfits }
 }
@@ -172,6 +189,3 @@ fn duplicate_keys(node: &Node, path: &mut String, misfits: &mut Vec<Misfit>) {
         | Value::String(_) => {}
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -68,14 +68,15 @@ impl Node {
         let mut node = self;
         let mut place = self.place;
         for step in steps(path) {
-            let found = match (&step, &node.value) {
-                (Step::Index(index), Value::Sequence(items)) => {
-                    items.get(*index).map(|item| (item, item.place))
+            let found = match &node.value {
+                Value::Sequence(items) => {
+                    let item = step.parse().ok().and_then(|index: usize| items.get(index));
+                    item.map(|item| (item, item.place))
                 }
-                (Step::Key(key), Value::Mapping(entries)) => entries
-                    .iter()
-                    .find(|entry| entry.key == *key)
-                    .map(|entry| (&entry.node, entry.place)),
+                Value::Mapping(entries) => {
+                    let entry = entries.iter().find(|entry| entry.key == step);
+                    entry.map(|entry| (&entry.node, entry.place))
+                }
                 _ => None,
             };
             let Some((next, at)) = found else { break };
@@ -109,26 +110,20 @@ pub(crate) fn shorten(text: &str) -> String {
     }
 }
 
-enum Step {
-    Key(String),
-    Index(usize),
-}
-
 /// `data[a.b].items[2]` -> data, `a.b`, items, 2.
-fn steps(path: &str) -> Vec<Step> {
+fn steps(path: &str) -> Vec<&str> {
     let mut steps = Vec::new();
     let mut rest = path;
     while !rest.is_empty() {
         if let Some(inner) = rest.strip_prefix('[') {
             let (step, after) = inner.split_once(']').unwrap_or((inner, ""));
-            let key = || Step::Key(step.to_owned());
-            steps.push(step.parse().map_or_else(|_| key(), Step::Index));
+            steps.push(step);
             rest = after;
         } else if let Some(after) = rest.strip_prefix('.') {
             rest = after;
         } else {
             let end = rest.find(['.', '[']).unwrap_or(rest.len());
-            steps.push(Step::Key(rest[..end].to_owned()));
+            steps.push(&rest[..end]);
             rest = &rest[end..];
         }
     }

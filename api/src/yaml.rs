@@ -5,14 +5,17 @@
 //! The limits below hold for the text of a whole file.
 
 use serde::Serialize;
+use serde_saphyr::budget::BudgetBreach;
 
 use crate::node::Node;
 
 /// The longest text that is read at all: four full ConfigMaps and some.
 pub const MAX_BYTES: usize = 8 << 20;
-const MAX_DEPTH: usize = 64;
+/// A v1 pod in a list of lists needs half of this.
+const MAX_DEPTH: usize = 24;
 const MAX_NODES: usize = 250_000;
 const MAX_ALIASES: usize = 1_000;
+const MAX_DOCUMENTS: usize = 1_024;
 
 /// Text that is not YAML, or that goes beyond a limit.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,7 @@ fn options() -> serde_saphyr::Options {
             max_depth: MAX_DEPTH,
             max_nodes: MAX_NODES,
             max_aliases: MAX_ALIASES,
+            max_documents: MAX_DOCUMENTS,
             max_total_scalar_bytes: 2 * MAX_BYTES,
         },
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
@@ -72,7 +76,16 @@ fn options() -> serde_saphyr::Options {
 
 fn parse_error(err: &serde_saphyr::Error) -> ParseYamlError {
     let place = err.location();
-    let text = err.without_snippet().to_string();
+    let err = err.without_snippet();
+    if let Some(problem) = beyond_limit(err) {
+        let (line, column) = (place.map(|at| at.line()), place.map(|at| at.column()));
+        return ParseYamlError {
+            line,
+            column,
+            problem,
+        };
+    }
+    let text = err.to_string();
     // The library repeats the place in its text; ours says it once, in front.
     let problem = match place {
         Some(at) => text
@@ -89,3 +102,30 @@ fn parse_error(err: &serde_saphyr::Error) -> ParseYamlError {
         problem,
     }
 }
+
+/// Which limit the text goes beyond, if that is what is wrong with it.
+fn beyond_limit(err: &serde_saphyr::Error) -> Option<String> {
+    let serde_saphyr::Error::Budget { breach, .. } = err else {
+        return None;
+    };
+    Some(match breach {
+        BudgetBreach::Depth { .. } => {
+            format!("more than {MAX_DEPTH} lists and objects within each other")
+        }
+        BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => {
+            format!("more than {MAX_NODES} values, aliases counted as often as they are used")
+        }
+        BudgetBreach::Aliases { .. } => format!("more than {MAX_ALIASES} aliases"),
+        BudgetBreach::Documents { .. } => format!("more than {MAX_DOCUMENTS} documents"),
+        BudgetBreach::ScalarBytes { .. } => {
+            format!(
+                "more than {} bytes of text, aliases counted as often as they are used",
+                2 * MAX_BYTES
+            )
+        }
+        other => format!("beyond a limit of the reader: {other:?}"),
+    })
+}
+
+#[cfg(test)]
+mod tests;

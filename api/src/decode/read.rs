@@ -19,9 +19,10 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    fn at(mut self, node: &Node, pass: &Pass) -> Self {
+    fn at(mut self, reader: Reader<'_, '_>) -> Self {
+        let Reader { node, place, pass } = reader;
         self.at
-            .get_or_insert_with(|| (pass.path(), node.place, address_of(node)));
+            .get_or_insert_with(|| (pass.path(), place, address_of(node)));
         self
     }
 
@@ -70,13 +71,15 @@ impl de::Error for Fault {
     }
 }
 
+const BASE64: &str = "base64";
+
 /// The type names of the API, as a person would call them.
 fn in_words(expected: &str) -> &str {
     match expected {
         "Quantity" => "a quantity such as 500m or 64Mi",
         "IntOrString" => "a number or a name",
         "Time" | "MicroTime" => "a time such as 2026-01-31T12:00:00Z",
-        "ByteString" | "a base64-encoded string" => "base64",
+        "a base64-encoded string" => BASE64,
         "i32" => "a 32-bit integer",
         "i64" => "a 64-bit integer",
         other => other,
@@ -86,25 +89,31 @@ fn in_words(expected: &str) -> &str {
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'n, 'p> {
     node: &'n Node,
+    /// Where the key of the value stands, or else the value.
+    place: Place,
     pass: &'p Pass,
 }
 
 impl<'n, 'p> Reader<'n, 'p> {
     pub(super) fn new(node: &'n Node, pass: &'p Pass) -> Self {
-        Self { node, pass }
+        Self {
+            node,
+            place: node.place,
+            pass,
+        }
     }
 
-    fn expected(&self, what: &str) -> Fault {
+    fn expected(self, what: &str) -> Fault {
         Fault::custom(format_args!(
             "expected {what}, found {}",
             self.node.describe()
         ))
-        .at(self.node, self.pass)
+        .at(self)
     }
 
     /// Runs `read`, which must have been given this node, and says where it failed.
     fn located<T>(self, result: Result<T, Fault>) -> Result<T, Fault> {
-        result.map_err(|fault| fault.at(self.node, self.pass))
+        result.map_err(|fault| fault.at(self))
     }
 
     fn integer<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -114,7 +123,7 @@ impl<'n, 'p> Reader<'n, 'p> {
             Value::String(ref text) if text.parse::<i64>().is_ok() => Err(Fault::custom(
                 format_args!("expected an integer, found string {text:?}; remove the quotes"),
             )
-            .at(self.node, self.pass)),
+            .at(self)),
             _ => Err(self.expected("an integer")),
         }
     }
@@ -129,10 +138,30 @@ impl<'n, 'p> Reader<'n, 'p> {
                     "expected a string, found {}; put it in quotes",
                     self.node.describe()
                 ))
-                .at(self.node, self.pass))
+                .at(self))
             }
             Value::Sequence(_) | Value::Mapping(_) => Err(self.expected("a string")),
         }
+    }
+
+    /// Text that stands for something else: bytes, a time.
+    fn encoded<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let Value::String(text) = &self.node.value else {
+            return self.string(visitor);
+        };
+        let expected = (&visitor as &dyn Expected).to_string();
+        let expected = in_words(&expected);
+        // As Go's reader: base64 may be broken into lines.
+        let result = if expected == BASE64 && text.contains(['\n', '\r']) {
+            visitor.visit_str(&text.replace(['\n', '\r'], ""))
+        } else {
+            visitor.visit_str(text)
+        };
+        self.located(result.map_err(|fault: Fault| {
+            let (found, why) = (self.node.describe(), fault.problem);
+            let why = why.trim_end_matches('.');
+            Fault::custom(format_args!("expected {expected}, found {found} ({why})"))
+        }))
     }
 
     fn mapping<V: Visitor<'n>>(
@@ -252,7 +281,7 @@ impl<'n> Deserializer<'n> for Reader<'n, '_> {
     }
 
     fn deserialize_str<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.string(visitor)
+        self.encoded(visitor)
     }
 
     fn deserialize_string<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -295,6 +324,10 @@ impl<'n> Entries<'n, '_> {
             let again = self.seen.contains(&entry.key.as_str());
             self.seen.push(&entry.key);
             return !again && entry.node.value != Value::Null;
+        }
+        if self.pass.unknown.borrow().len() >= super::MAX_UNKNOWN {
+            self.pass.more.update(|more| more + 1);
+            return false;
         }
         let near = nearest(&entry.key, fields);
         let parent = self.pass.path();
@@ -346,9 +379,12 @@ impl<'n> MapAccess<'n> for Entries<'n, '_> {
             .take()
             .ok_or_else(|| Fault::custom("value asked for before its key"))?;
         self.pass.push(Segment::Key(entry.key.clone()));
-        let value = seed
-            .deserialize(Reader::new(&entry.node, self.pass))
-            .map_err(|fault| fault.at(&entry.node, self.pass));
+        let reader = Reader {
+            node: &entry.node,
+            place: entry.place,
+            pass: self.pass,
+        };
+        let value = reader.located(seed.deserialize(reader));
         self.pass.pop();
         value
     }
@@ -370,9 +406,8 @@ impl<'n> SeqAccess<'n> for Items<'n, '_> {
             return Ok(None);
         };
         self.pass.push(Segment::Index(index));
-        let value = seed
-            .deserialize(Reader::new(item, self.pass))
-            .map_err(|fault| fault.at(item, self.pass));
+        let reader = Reader::new(item, self.pass);
+        let value = reader.located(seed.deserialize(reader));
         self.pass.pop();
         value.map(Some)
     }

@@ -20,7 +20,7 @@ pub enum ManifestError {
         source: std::str::Utf8Error,
     },
     /// The text is neither YAML nor JSON, or is beyond a limit.
-    #[error("{origin}: {}not valid YAML or JSON", at(source.line, source.column))]
+    #[error("{origin}: {}cannot be read as YAML or JSON", at(source.line, source.column))]
     Syntax {
         /// Where the text came from.
         origin: String,
@@ -34,12 +34,14 @@ pub enum ManifestError {
         origin: String,
     },
     /// The objects in the text have mistakes. One line each.
-    #[error("{}", lines(origin, mistakes))]
+    #[error("{}", lines(origin, mistakes, *more))]
     Invalid {
         /// Where the text came from.
         origin: String,
-        /// Every mistake, in the order of the text.
+        /// The mistakes, in the order of the text.
         mistakes: Vec<Mistake>,
+        /// How many there are beyond those.
+        more: usize,
     },
 }
 
@@ -93,10 +95,11 @@ fn at(line: Option<u64>, column: Option<u64>) -> String {
     }
 }
 
-fn lines(origin: &str, mistakes: &[Mistake]) -> String {
-    let lines: Vec<_> = mistakes
+fn lines(origin: &str, mistakes: &[Mistake], more: usize) -> String {
+    let lines = mistakes
         .iter()
-        .map(|mistake| format!("{origin}: {mistake}"))
-        .collect();
+        .map(|mistake| format!("{origin}: {mistake}"));
+    let more = (more > 0).then(|| format!("{origin}: and {more} more mistakes"));
+    let lines: Vec<_> = lines.chain(more).collect();
     lines.join("\n")
 }

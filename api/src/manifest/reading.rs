@@ -13,6 +13,8 @@ use crate::node::{Node, Place, Value};
 use crate::validate::FieldError;
 use crate::{defaults, v1beta1, validate};
 
+/// More mistakes than this are only counted.
+const MAX_MISTAKES: usize = 100;
 /// Lists of lists end here.
 const MAX_LISTS: usize = 4;
 const SUPPORTED: &str = "a manifest may hold Pod, ConfigMap, Secret and lists of them (v1), \
@@ -22,6 +24,8 @@ const SUPPORTED: &str = "a manifest may hold Pod, ConfigMap, Secret and lists of
 pub(super) struct Reading {
     manifest: Manifest,
     mistakes: Vec<Mistake>,
+    /// Mistakes beyond the most that are listed.
+    more: usize,
     warnings: Vec<Mistake>,
     strictness: Strictness,
     /// The number of the document being read, if there are several.
@@ -89,6 +93,7 @@ impl Reading {
         Self {
             manifest: Manifest::default(),
             mistakes: Vec::new(),
+            more: 0,
             warnings: Vec::new(),
             strictness,
             document: None,
@@ -102,9 +107,11 @@ impl Reading {
         if !self.mistakes.is_empty() {
             self.mistakes
                 .sort_by_key(|mistake| (mistake.document, mistake.line, mistake.column));
+            let Self { mistakes, more, .. } = self;
             return Err(ManifestError::Invalid {
                 origin,
-                mistakes: self.mistakes,
+                mistakes,
+                more,
             });
         }
         let found = &self.manifest;
@@ -360,41 +367,58 @@ impl Reading {
         misfits: Vec<Misfit>,
         errors: Vec<FieldError>,
     ) -> bool {
-        let before = self.mistakes.len();
+        let before = self.mistakes.len() + self.more;
         for error in errors {
             let path = at.path(&error.path);
-            if !misfits.iter().any(|misfit| explains(misfit, &path)) {
+            if !misfits
+                .iter()
+                .any(|misfit| self.is_mistake(misfit) && explains(misfit, &path))
+            {
                 self.mistake(at, &error.path, error.problem);
             }
         }
         self.note(&named(kind, at), misfits);
         let name = metadata.name.clone().unwrap_or_default();
         let namespace = metadata.namespace.clone().unwrap_or_default();
-        if before == self.mistakes.len() && !self.seen.insert((kind, namespace, name)) {
+        if before == self.mistakes.len() + self.more && !self.seen.insert((kind, namespace, name)) {
             let problem = "there is already one of this name; give it another";
             self.mistake(at, "", problem.to_owned());
         }
-        before == self.mistakes.len()
+        before == self.mistakes.len() + self.more
+    }
+
+    fn is_mistake(&self, misfit: &Misfit) -> bool {
+        self.strictness == Strictness::Strict || misfit.kind == MisfitKind::Wrong
     }
 
     fn note(&mut self, object: &str, misfits: Vec<Misfit>) {
         for misfit in misfits {
-            let lenient = self.strictness == Strictness::Lenient;
-            let ignorable = matches!(misfit.kind, MisfitKind::Unknown { .. });
-            let mut mistake =
-                self.at_place(object.to_owned(), misfit.path, misfit.problem, misfit.place);
-            if lenient && ignorable {
+            let is_mistake = self.is_mistake(&misfit);
+            let Misfit {
+                path,
+                problem,
+                place,
+                ..
+            } = misfit;
+            let mut mistake = self.at_place(object.to_owned(), path, problem, place);
+            if !is_mistake {
                 mistake.problem.push_str("; ignored");
                 self.warnings.push(mistake);
-            } else {
+            } else if self.mistakes.len() < MAX_MISTAKES {
                 self.mistakes.push(mistake);
+            } else {
+                self.more += 1;
             }
         }
     }
 
     fn mistake(&mut self, at: At<'_>, path: &str, problem: String) {
-        let mistake = self.in_object(at, "", path, problem);
-        self.mistakes.push(mistake);
+        if self.mistakes.len() < MAX_MISTAKES {
+            let mistake = self.in_object(at, "", path, problem);
+            self.mistakes.push(mistake);
+        } else {
+            self.more += 1;
+        }
     }
 
     fn warn(&mut self, at: At<'_>, kind: &str, warning: FieldError) {

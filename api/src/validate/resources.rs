@@ -11,6 +11,10 @@ pub(super) fn check(path: &str, needs: &ResourceRequirements, errors: &mut Error
         amount(&format!("{path}.limits"), name, limit, errors);
     }
     for (name, request) in needs.requests.iter().flatten() {
+        // The default: what is wrong with it has been said of the limit.
+        if needs.limits.as_ref().and_then(|limits| limits.get(name)) == Some(request) {
+            continue;
+        }
         let Some(quantity) = amount(&format!("{path}.requests"), name, request, errors) else {
             continue;
         };
