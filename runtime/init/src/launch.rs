@@ -202,8 +202,14 @@ fn write_maps(record: &Record<'_>, pid: i32) -> Result<(), Fault> {
         pid,
         c"uid_map",
         record.text(header::UID_MAP).to_bytes(),
-    )?;
-    Ok(())
+    )
+}
+
+/// Writes the id maps of a process in a new user namespace, through a procfs that nobody else has.
+pub fn write_id_maps(pid: i32, uid_map: &[u8], gid_map: &[u8]) -> sys::Result<()> {
+    let proc = procfs::open_private(false)?;
+    procfs::write(&proc, pid, c"gid_map", gid_map).map_err(|fault| fault.errno)?;
+    procfs::write(&proc, pid, c"uid_map", uid_map).map_err(|fault| fault.errno)
 }
 
 /// Reads the next frame of a status pipe: `None` at its end. For callers that do not poll.

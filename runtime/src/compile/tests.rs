@@ -1,0 +1,1 @@
+//! Specs that must be refused, and what the error says.
