@@ -4,6 +4,7 @@
 //! names each type announces, so it can report unknown ones with the nearest known name; and after a
 //! wrong type it sets that value aside and decodes again, so that one run reports every mistake of a document.
 
+mod access;
 mod read;
 mod suggest;
 

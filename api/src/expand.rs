@@ -71,6 +71,10 @@ mod tests {
             ("a$", "a$"),
             ("$(A)$", "a$"),
             ("$($(A))", "$($(A))"),
+            (
+                "count=$((count + 1)); $(date)",
+                "count=$((count + 1)); $(date)",
+            ),
             ("ü$(A)ü", "üaü"),
         ];
         for (text, want) in cases {

@@ -96,6 +96,10 @@ fn parse_error(err: &serde_saphyr::Error) -> ParseYamlError {
             .replace(&format!("line {} column {}: ", at.line(), at.column()), ""),
         None => text,
     };
+    let problem = problem.replace(
+        "did not find expected <document start>",
+        "text after the end of the value; write `---` between documents",
+    );
     ParseYamlError {
         line: place.map(|at| at.line()),
         column: place.map(|at| at.column()),

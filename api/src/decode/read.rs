@@ -2,14 +2,11 @@
 
 use std::fmt::{self, Display};
 
-use serde::de::{
-    self, DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, IntoDeserializer,
-    MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
-};
+use serde::de::{self, Deserializer, Error as _, Expected, Unexpected, Visitor};
 
-use super::suggest::nearest;
-use super::{Misfit, MisfitKind, Pass, Segment, address_of};
-use crate::node::{Entry, Node, Place, Value};
+use super::access::{Entries, Items, Unit};
+use super::{Misfit, MisfitKind, Pass, address_of};
+use crate::node::{Node, Place, Value};
 
 /// A value that could not be read. The place is filled in by the innermost reader that sees the fault pass.
 #[derive(Debug)]
@@ -103,6 +100,11 @@ impl<'n, 'p> Reader<'n, 'p> {
         }
     }
 
+    /// The same, shown where its key stands.
+    pub(super) fn at_key(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
     fn expected(self, what: &str) -> Fault {
         Fault::custom(format_args!(
             "expected {what}, found {}",
@@ -112,7 +114,7 @@ impl<'n, 'p> Reader<'n, 'p> {
     }
 
     /// Runs `read`, which must have been given this node, and says where it failed.
-    fn located<T>(self, result: Result<T, Fault>) -> Result<T, Fault> {
+    pub(super) fn located<T>(self, result: Result<T, Fault>) -> Result<T, Fault> {
         result.map_err(|fault| fault.at(self))
     }
 
@@ -172,13 +174,7 @@ impl<'n, 'p> Reader<'n, 'p> {
         let Value::Mapping(entries) = &self.node.value else {
             return Err(self.expected("an object"));
         };
-        let access = Entries {
-            rest: entries.iter(),
-            fields,
-            seen: Vec::new(),
-            pass: self.pass,
-            next: None,
-        };
+        let access = Entries::new(entries, fields, self.pass);
         self.located(visitor.visit_map(access))
     }
 }
@@ -216,10 +212,7 @@ impl<'n> Deserializer<'n> for Reader<'n, '_> {
         let Value::Sequence(items) = &self.node.value else {
             return Err(self.expected("a list"));
         };
-        let access = Items {
-            rest: items.iter().enumerate(),
-            pass: self.pass,
-        };
+        let access = Items::new(items, self.pass);
         self.located(visitor.visit_seq(access))
     }
 
@@ -299,152 +292,5 @@ impl<'n> Deserializer<'n> for Reader<'n, '_> {
     serde::forward_to_deserialize_any! {
         <V: Visitor<'n>>
         i8 i16 i128 u8 u128 f32 f64 char unit unit_struct tuple tuple_struct identifier
-    }
-}
-
-/// The fields of an object. With `fields`, only those, and each at most once.
-struct Entries<'n, 'p> {
-    rest: std::slice::Iter<'n, Entry>,
-    fields: Option<&'static [&'static str]>,
-    seen: Vec<&'n str>,
-    pass: &'p Pass,
-    next: Option<&'n Entry>,
-}
-
-impl<'n> Entries<'n, '_> {
-    /// Whether the type gets to see the entry; notes it if it is unknown.
-    fn admits(&mut self, entry: &'n Entry) -> bool {
-        if self.pass.is_aside(&entry.node) {
-            return false;
-        }
-        let Some(fields) = self.fields else {
-            return true;
-        };
-        if fields.contains(&entry.key.as_str()) {
-            let again = self.seen.contains(&entry.key.as_str());
-            self.seen.push(&entry.key);
-            return !again && entry.node.value != Value::Null;
-        }
-        if self.pass.unknown.borrow().len() >= super::MAX_UNKNOWN {
-            self.pass.more.update(|more| more + 1);
-            return false;
-        }
-        let near = nearest(&entry.key, fields);
-        let parent = self.pass.path();
-        let below = |key: &str| {
-            let mut path = parent.clone();
-            super::push_key(&mut path, key);
-            path
-        };
-        self.pass.unknown.borrow_mut().push(Misfit {
-            path: below(&entry.key),
-            place: entry.place,
-            problem: match near {
-                Some(near) => format!("unknown field; did you mean {near}?"),
-                None => "unknown field".to_owned(),
-            },
-            kind: MisfitKind::Unknown {
-                meant: near.map(below),
-            },
-        });
-        false
-    }
-}
-
-impl<'n> MapAccess<'n> for Entries<'n, '_> {
-    type Error = Fault;
-
-    fn next_key_seed<K: DeserializeSeed<'n>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Fault> {
-        self.next = None;
-        while let Some(entry) = self.rest.next() {
-            if self.admits(entry) {
-                self.next = Some(entry);
-                break;
-            }
-        }
-        match self.next {
-            Some(entry) => seed
-                .deserialize(entry.key.as_str().into_deserializer())
-                .map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'n>>(&mut self, seed: V) -> Result<V::Value, Fault> {
-        let entry = self
-            .next
-            .take()
-            .ok_or_else(|| Fault::custom("value asked for before its key"))?;
-        self.pass.push(Segment::Key(entry.key.clone()));
-        let reader = Reader {
-            node: &entry.node,
-            place: entry.place,
-            pass: self.pass,
-        };
-        let value = reader.located(seed.deserialize(reader));
-        self.pass.pop();
-        value
-    }
-}
-
-struct Items<'n, 'p> {
-    rest: std::iter::Enumerate<std::slice::Iter<'n, Node>>,
-    pass: &'p Pass,
-}
-
-impl<'n> SeqAccess<'n> for Items<'n, '_> {
-    type Error = Fault;
-
-    fn next_element_seed<T: DeserializeSeed<'n>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Fault> {
-        let Some((index, item)) = self.rest.find(|(_, item)| !self.pass.is_aside(item)) else {
-            return Ok(None);
-        };
-        self.pass.push(Segment::Index(index));
-        let reader = Reader::new(item, self.pass);
-        let value = reader.located(seed.deserialize(reader));
-        self.pass.pop();
-        value.map(Some)
-    }
-}
-
-/// A variant without content, by name.
-struct Unit<'n>(&'n str);
-
-impl<'n> EnumAccess<'n> for Unit<'n> {
-    type Error = Fault;
-    type Variant = Self;
-
-    fn variant_seed<V: DeserializeSeed<'n>>(self, seed: V) -> Result<(V::Value, Self), Fault> {
-        Ok((seed.deserialize(self.0.into_deserializer())?, self))
-    }
-}
-
-impl<'n> VariantAccess<'n> for Unit<'n> {
-    type Error = Fault;
-
-    fn unit_variant(self) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'n>>(self, _: T) -> Result<T::Value, Fault> {
-        Err(Fault::custom("expected an object, found a string"))
-    }
-
-    fn tuple_variant<V: Visitor<'n>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
-        Err(Fault::custom("expected an object, found a string"))
-    }
-
-    fn struct_variant<V: Visitor<'n>>(
-        self,
-        _: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Fault> {
-        Err(Fault::custom("expected an object, found a string"))
     }
 }

@@ -552,3 +552,81 @@ fn times() {
     let want = "line 5: Pod web: metadata.creationTimestamp: expected ";
     assert!(found[0].starts_with(want), "{found:?}");
 }
+
+#[test]
+fn the_example_is_a_good_manifest() {
+    let manifest = read(include_str!("../../../examples/web.yaml"));
+    assert_eq!((manifest.pods.len(), manifest.warnings.len()), (1, 0));
+}
+
+/// What `kubectl get pod -o yaml` prints may be run as it is.
+#[test]
+fn what_a_server_of_today_prints() {
+    let text = "\
+apiVersion: v1
+items:
+- apiVersion: v1
+  kind: Pod
+  metadata:
+    annotations: {kubernetes.io/config.seen: '2026-01-31T12:00:00.123456789Z'}
+    creationTimestamp: '2026-01-31T12:00:00Z'
+    generateName: web-
+    generation: 1
+    labels: {app: web, pod-template-hash: 5d4f8c7b9}
+    managedFields:
+    - apiVersion: v1
+      fieldsType: FieldsV1
+      fieldsV1: {f:metadata: {f:labels: {.: {}, f:app: {}}}, f:spec: {f:containers: {'k:{\"name\":\"a\"}': {.: {}, f:image: {}}}}}
+      manager: kubectl
+      operation: Update
+      time: '2026-01-31T12:00:00Z'
+    name: web-5d4f8c7b9-x2x4z
+    namespace: default
+    ownerReferences:
+    - {apiVersion: apps/v1, blockOwnerDeletion: true, controller: true, kind: ReplicaSet, name: web-5d4f8c7b9, uid: a}
+    resourceVersion: '1234'
+    uid: 11111111-2222-3333-4444-555555555555
+  spec:
+    affinity:
+      nodeAffinity:
+        preferredDuringSchedulingIgnoredDuringExecution:
+        - {weight: 1, preference: {matchExpressions: [{key: a, operator: In, values: [b]}]}}
+    containers:
+    - image: demo/a:1
+      imagePullPolicy: IfNotPresent
+      name: a
+      resources: {}
+      terminationMessagePath: /dev/termination-log
+      terminationMessagePolicy: File
+      volumeMounts:
+      - {mountPath: /var/run/secrets/kubernetes.io/serviceaccount, name: kube-api-access-x, readOnly: true}
+    dnsPolicy: ClusterFirst
+    enableServiceLinks: true
+    nodeName: n1
+    preemptionPolicy: PreemptLowerPriority
+    priority: 0
+    restartPolicy: Always
+    schedulerName: default-scheduler
+    securityContext: {}
+    serviceAccount: default
+    serviceAccountName: default
+    terminationGracePeriodSeconds: 30
+    tolerations:
+    - {effect: NoExecute, key: node.kubernetes.io/not-ready, operator: Exists, tolerationSeconds: 300}
+    volumes:
+    - name: kube-api-access-x
+      projected:
+        defaultMode: 420
+        sources:
+        - serviceAccountToken: {expirationSeconds: 3607, path: token}
+        - configMap: {items: [{key: ca.crt, path: ca.crt}], name: kube-root-ca.crt}
+        - downwardAPI: {items: [{fieldRef: {apiVersion: v1, fieldPath: metadata.namespace}, path: namespace}]}
+  status: {phase: Pending}
+kind: List
+metadata: {resourceVersion: ''}
+";
+    let manifest = read(text);
+    assert_eq!(manifest.warnings.len(), 1, "{:?}", manifest.warnings);
+    let written = yaml::to_string(&manifest.pods[0]).unwrap();
+    assert_eq!(read(&written).pods, manifest.pods);
+}
