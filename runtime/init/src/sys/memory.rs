@@ -63,3 +63,29 @@ pub fn forget(buffer: &mut [u8]) {
         let _ = call!(k::__NR_madvise, start, end - start, k::MADV_DONTNEED);
     }
 }
+
+/// madvise(2) `MADV_DONTNEED` on whole pages of the running program's text: they are read from its file again when they
+/// are needed.
+///
+/// # Safety
+/// The pages hold nothing but what the file holds: text or constants, never data.
+pub unsafe fn forget_text(start: usize, end: usize) {
+    let _ = call!(
+        k::__NR_madvise,
+        start,
+        end.saturating_sub(start),
+        k::MADV_DONTNEED
+    );
+}
+
+/// madvise(2) `MADV_DONTNEED` on what lies well below the caller's frame on the stack: what deeper calls have left.
+#[inline(never)]
+pub fn forget_stack() {
+    const PAGE: usize = 4096;
+    const DEEPEST: usize = 128 * 1024;
+    let here = 0u8;
+    // Two pages further down nobody's frame is: not this function's, nor that of the system call's wrapper.
+    let end = (&raw const here as usize) / PAGE * PAGE - 2 * PAGE;
+    // The part of the range that never was touched is not mapped; that is reported, and does not matter.
+    let _ = call!(k::__NR_madvise, end - DEEPEST, DEEPEST, k::MADV_DONTNEED);
+}
