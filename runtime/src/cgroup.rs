@@ -351,8 +351,20 @@ impl Cgroup {
             return Ok(());
         }
         let all: Vec<String> = missing.iter().map(|name| format!("+{name}")).collect();
-        if write_file(&file, &all.join(" ")).is_ok() {
-            return Ok(());
+        match write_file(&file, &all.join(" ")) {
+            Ok(()) => return Ok(()),
+            // Processes are in the way of some. Without those the rest could be enabled, but that
+            // would turn `dir` into the root of a threaded subtree, where no process can be added.
+            Err(CgroupError::Write { source, .. })
+                if source.kind() == io::ErrorKind::ResourceBusy =>
+            {
+                for name in missing {
+                    let refused = (dir.to_owned(), clone_error(&source));
+                    self.refused.insert(canonical(name).to_owned(), refused);
+                }
+                return Ok(());
+            }
+            Err(_) => {}
         }
         for name in missing {
             if let Err(CgroupError::Write { source, .. }) = write_file(&file, &format!("+{name}")) {
