@@ -9,6 +9,17 @@
 //!                       \--decode--> v1beta1 object --convert--^
 //! ```
 //!
+//! ```
+//! use rkube_api::{Strictness, manifest};
+//!
+//! let text = "{version: v1beta1, id: web, containers: [{name: httpd, imagee: demo/httpd}]}";
+//! let mistakes = manifest::parse(text, "web.yaml", Strictness::Strict).unwrap_err();
+//! assert_eq!(
+//!     mistakes.to_string(),
+//!     "web.yaml: line 1: Pod web: containers[0].imagee: unknown field; did you mean image?"
+//! );
+//! ```
+//!
 //! *Guarantees*: no input makes this crate panic or use memory out of proportion to its size; a field that is not
 //! understood is an error (or, if asked for, a warning) and never silently dropped.
 #![forbid(unsafe_code)]

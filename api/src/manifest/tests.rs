@@ -1,5 +1,7 @@
 //! Whole manifests: what is read, and what is said about those that cannot be.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// The messages about a manifest, a line each, without the origin.
@@ -629,4 +631,35 @@ metadata: {resourceVersion: ''}
     assert_eq!(manifest.warnings.len(), 1, "{:?}", manifest.warnings);
     let written = yaml::to_string(&manifest.pods[0]).unwrap();
     assert_eq!(read(&written).pods, manifest.pods);
+}
+
+const OLD_POD: &str = "\
+{apiVersion: v1beta1, kind: Pod, id: web, desiredState: {manifest: {version: v1beta1, id: web, volumes: [{name: v,
+ source: {hostDir: {path: /a}}}], containers: [{name: a, image: b, cpu: 100, memory: 64, ports: [{containerPort: 80,
+ hostPort: 8080}], env: [{name: A, value: b}], volumeMounts: [{name: v, mountPath: /a}], livenessProbe: {httpGet:
+ {path: /, port: 80}}}], restartPolicy: {always: {}}}}}
+";
+
+proptest! {
+    /// Damaged manifests are read or refused, and a refusal is never empty.
+    #[test]
+    fn damaged_manifests_are_read_or_refused(
+        old: bool,
+        lenient: bool,
+        start in 0_usize..400,
+        length in 0_usize..12,
+        with in "[-a-z0-9:{}\\[\\],&*!|>'\"# \n~]{0,12}",
+    ) {
+        let text = if old { OLD_POD } else { POD };
+        let characters: Vec<char> = text.chars().collect();
+        let start = start.min(characters.len());
+        let end = (start + length).min(characters.len());
+        let text: String =
+            characters[..start].iter().copied().chain(with.chars()).chain(characters[end..].iter().copied()).collect();
+        let strictness = if lenient { Strictness::Lenient } else { Strictness::Strict };
+        match parse(&text, "m", strictness) {
+            Ok(manifest) => prop_assert!(!manifest.pods.is_empty() || !manifest.config_maps.is_empty()),
+            Err(err) => prop_assert!(err.to_string().starts_with("m: "), "{}", err),
+        }
+    }
 }
