@@ -1,6 +1,8 @@
 //! What `rustix` has no safe form of: the one place for unsafe code, a module per subject.
 pub(crate) mod bpf;
 pub(crate) mod notify;
+#[cfg(test)]
+pub(crate) mod filter;
 pub(crate) mod fd;
 pub(crate) mod memfd;
 pub(crate) mod pid;

@@ -5,6 +5,7 @@ use oci_spec::runtime::Capability;
 use super::interpret::{Call, run};
 use super::*;
 
+mod kernel;
 mod random;
 
 const ALLOW: u32 = 0x7fff_0000;
