@@ -372,7 +372,9 @@ mod tests {
             let text = format!("{number}.{fraction:03}{suffix}");
             let quantity: Quantity = text.parse().unwrap();
             let again: Quantity = quantity.to_string().parse().unwrap();
-            prop_assert_eq!(again.to_string(), quantity.to_string());
+            // A number of bytes without a power of two in it loses that it was one.
+            let third: Quantity = again.to_string().parse().unwrap();
+            prop_assert_eq!(third, again);
             prop_assert_eq!(again.units(), quantity.units());
         }
 
