@@ -4,9 +4,10 @@
 //! publish/withdraw -> lock -> hostports.json (what should be) -> one iptables-restore run
 //! ```
 //! Several processes may serve pods of one host, so what should be is a file under a lock and not
-//! the memory of one of them. The file is written before the rules: after a crash in between,
-//! [`HostPorts::verify`] makes the rules follow.
+//! the memory of one of them. It is marked unsettled before the rules are touched and settled after:
+//! whoever comes next after a crash in between writes all rules anew.
 
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use crate::cidr::Cidr;
 use crate::iptables::command::{Backend, Iptables, IptablesError, legacy_in_use};
 use crate::netlink::conntrack;
 use crate::rules::{HostPort, Ruleset, RulesetError};
-use crate::{iptables, lock};
+use crate::{iptables, lock, sysctl};
 
 const STATE: &str = "hostports.json";
 const LOCK: &str = "hostports.lock";
@@ -56,6 +57,14 @@ pub enum PublishError {
         /// How long this one waited.
         seconds: u64,
     },
+    /// 127.0.0.1 could not be let through the bridge.
+    #[error("cannot let 127.0.0.1 reach published ports through bridge {bridge}")]
+    RouteLocalnet {
+        /// The bridge's name.
+        bridge: String,
+        /// Why, with the file's name.
+        source: io::Error,
+    },
     /// The packet filter cannot be read or written.
     #[error(transparent)]
     Iptables(#[from] IptablesError),
@@ -70,6 +79,16 @@ pub enum Verified {
     Repaired,
 }
 
+/// How far the rules have followed the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Progress {
+    /// They may be anything.
+    Unsettled,
+    /// They are as the record says.
+    Settled,
+}
+
 /// The file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
@@ -77,6 +96,7 @@ struct Record {
     /// Rules do not survive the kernel they were given to.
     boot_id: String,
     backend: Backend,
+    progress: Progress,
     bridge: String,
     subnet: Cidr,
     ports: Vec<HostPort>,
@@ -108,8 +128,9 @@ impl HostPorts {
         }
     }
 
-    /// Publishes ports, all or none, and makes sure that the pods' own traffic passes. Without
-    /// ports it does just the latter. Doing it again changes nothing.
+    /// Publishes ports, all or none, and makes sure that pods' own traffic passes the host. To be
+    /// called for every pod on the bridge: without ports it does just the latter. Doing it again
+    /// changes nothing.
     pub fn publish(&self, ports: &[HostPort]) -> Result<(), PublishError> {
         let session = self.session()?;
         let mut rules = session.rules.clone();
@@ -136,6 +157,24 @@ impl HostPorts {
         session.change(&rules, &[], &removed)
     }
 
+    /// Withdraws the ports of pods that are not alive, and returns them. For start-up, after a
+    /// crash.
+    pub fn reclaim(&self, alive: &BTreeSet<String>) -> Result<Vec<HostPort>, PublishError> {
+        if !self.dir.join(STATE).exists() {
+            return Ok(Vec::new());
+        }
+        let session = self.session()?;
+        let mut rules = session.rules.clone();
+        let gone: Vec<_> = rules
+            .ports
+            .extract_if(.., |port| !alive.contains(&port.uid))
+            .collect();
+        if !gone.is_empty() {
+            session.change(&rules, &[], &gone)?;
+        }
+        Ok(gone)
+    }
+
     /// The published ports.
     pub fn list(&self) -> Result<Vec<HostPort>, PublishError> {
         let ports = self.read()?.map(|record| record.ports);
@@ -155,16 +194,19 @@ impl HostPorts {
         if complete {
             return Ok(Verified::Intact);
         }
-        session.write(&session.rules)?;
+        session.write(&session.rules, Progress::Unsettled)?;
         session
             .iptables
             .restore(&iptables::full(&session.rules, &saved))?;
+        self.route_localnet("1")?;
+        session.write(&session.rules, Progress::Settled)?;
         Ok(Verified::Repaired)
     }
 
     /// Removes every rule and chain of ours, from both packet filters, and the record.
     pub fn remove_all(&self) -> Result<(), PublishError> {
         let _lock = self.lock()?;
+        self.route_localnet("0")?; // while the rule is there that makes it harmless
         let legacy = Iptables::of(Backend::Legacy).filter(|_| legacy_in_use());
         for iptables in Iptables::of(Backend::Nft).into_iter().chain(legacy) {
             // A backend that the kernel lacks holds no rules.
@@ -181,6 +223,16 @@ impl HostPorts {
         }
     }
 
+    /// Whether a connection to 127.0.0.1 may leave through the bridge. To be turned on only after
+    /// the rules are in place: they drop what could come in that way (CVE-2020-8558).
+    fn route_localnet(&self, value: &str) -> Result<(), PublishError> {
+        let name = format!("ipv4/conf/{}/route_localnet", self.bridge);
+        sysctl::ensure_if_present(&name, value).map_err(|source| PublishError::RouteLocalnet {
+            bridge: self.bridge.clone(),
+            source,
+        })
+    }
+
     fn session(&self) -> Result<Session<'_>, PublishError> {
         let lock = self.lock()?;
         let record = self.read()?;
@@ -194,8 +246,11 @@ impl HostPorts {
         // Rules for another bridge or in another backend are not ours to build upon.
         let written = record.as_ref().is_some_and(|record| {
             let same_network = record.bridge == self.bridge && record.subnet == self.subnet;
-            same_network && record.backend == iptables.backend
+            same_network
+                && record.backend == iptables.backend
+                && record.progress == Progress::Settled
         });
+        let recorded = record.is_some();
         let ports = record.map(|record| record.ports).unwrap_or_default();
         let rules = Ruleset {
             bridge: self.bridge.clone(),
@@ -206,6 +261,7 @@ impl HostPorts {
             owner: self,
             iptables,
             rules,
+            recorded,
             written,
             _lock: lock,
         })
@@ -252,7 +308,9 @@ struct Session<'a> {
     owner: &'a HostPorts,
     iptables: Iptables,
     rules: Ruleset,
-    /// The record says that the chains are there.
+    /// There was a record.
+    recorded: bool,
+    /// The record says that the rules for it are there.
     written: bool,
     _lock: File,
 }
@@ -265,7 +323,7 @@ impl Session<'_> {
         added: &[HostPort],
         removed: &[HostPort],
     ) -> Result<(), PublishError> {
-        self.write(rules)?;
+        self.write(rules, Progress::Unsettled)?;
         let delta = iptables::delta(added, removed);
         let mut done = if self.written {
             self.iptables.restore(&delta)
@@ -276,11 +334,11 @@ impl Session<'_> {
             done = self.full(rules); // somebody flushed or deleted what the delta builds upon
         }
         if let Err(err) = done {
-            if self.written {
-                self.write(&self.rules)?;
-            }
+            self.restore_record()?;
             return Err(err.into());
         }
+        self.owner.route_localnet("1")?;
+        self.write(rules, Progress::Settled)?;
         for ports in [added, removed] {
             if let Err(err) = conntrack::forget_udp(ports) {
                 tracing::warn!(%err, "clients that were sending UDP may not notice a port's change");
@@ -294,12 +352,22 @@ impl Session<'_> {
         self.iptables.restore(&iptables::full(rules, &saved))
     }
 
-    fn write(&self, rules: &Ruleset) -> Result<(), PublishError> {
+    /// Takes back what [`change`](Self::change) wrote down. The rules may be half way, so the
+    /// record stays unsettled.
+    fn restore_record(&self) -> Result<(), PublishError> {
+        if self.recorded {
+            return self.write(&self.rules, Progress::Unsettled);
+        }
+        fs_err::remove_file(self.owner.dir.join(STATE)).map_err(|err| self.owner.failed(err))
+    }
+
+    fn write(&self, rules: &Ruleset, progress: Progress) -> Result<(), PublishError> {
         let write = || -> io::Result<()> {
             let record = Record {
                 format: FORMAT,
                 boot_id: lock::boot_id()?,
                 backend: self.iptables.backend,
+                progress,
                 bridge: rules.bridge.clone(),
                 subnet: rules.subnet,
                 ports: rules.ports.clone(),

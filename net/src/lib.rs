@@ -12,6 +12,7 @@
 
 mod bridge;
 mod cidr;
+mod host;
 mod hostports;
 mod ipam;
 mod iptables;
@@ -28,6 +29,7 @@ pub use bridge::{
     Mac, POD_DEVICE,
 };
 pub use cidr::{Cidr, CidrError};
+pub use host::{Finding, check};
 pub use hostports::{HostPorts, PublishError, Verified};
 pub use ipam::{Lease, LeaseError, Leases};
 pub use iptables::command::{Backend, IptablesError};

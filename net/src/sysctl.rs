@@ -29,3 +29,11 @@ pub(crate) fn ensure_if_present(name: &str, value: &str) -> io::Result<()> {
         Some(_) | None => Ok(()),
     }
 }
+
+/// Could a parameter be set?
+pub(crate) fn is_writable(name: &str) -> bool {
+    fs_err::OpenOptions::new()
+        .write(true)
+        .open(format!("{ROOT}/{name}"))
+        .is_ok()
+}

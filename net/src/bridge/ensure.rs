@@ -130,6 +130,25 @@ impl Bridge {
         })
     }
 
+    /// Could the bridge be made, or used as it is? Changes nothing.
+    pub(crate) fn room_for(config: &BridgeConfig) -> Result<(), BridgeError> {
+        let name = &config.name;
+        let failed = |source| BridgeError::Netlink {
+            name: name.clone(),
+            source,
+        };
+        let mut socket = Socket::route().map_err(failed)?;
+        let link = route::link(&mut socket, name).map_err(failed)?;
+        if link
+            .as_ref()
+            .is_some_and(|link| link.kind.as_deref() != Some("bridge"))
+        {
+            return Err(BridgeError::NotABridge { name: name.clone() });
+        }
+        let host = Host::observe(&mut socket).map_err(failed)?;
+        host.refuse_overlap(config.subnet, link.map(|link| link.index))
+    }
+
     /// Removes the bridge, and with it every pod's way out. Not being there is success.
     pub fn remove(name: &str) -> Result<(), BridgeError> {
         let failed = |source| BridgeError::Netlink {
@@ -225,12 +244,13 @@ fn ensure_address(
     }
 }
 
-/// Forwarding for the host; for the bridge, that a connection to 127.0.0.1 may leave through it
-/// (`HostPorts` drops what could come in that way), and no trust in router advertisements.
+/// Forwarding, and for the bridge no trust in router advertisements.
+///
+/// Not `route_localnet`, without which the host cannot reach a published port through 127.0.0.1:
+/// `HostPorts` turns it on once the rule is in place that makes it harmless.
 fn ensure_parameters(bridge: &str) -> io::Result<()> {
     sysctl::ensure("ipv4/ip_forward", "1")?;
     sysctl::ensure(&format!("ipv4/conf/{bridge}/forwarding"), "1")?;
-    sysctl::ensure(&format!("ipv4/conf/{bridge}/route_localnet"), "1")?;
     sysctl::ensure_if_present(&format!("ipv6/conf/{bridge}/accept_ra"), "0")
 }
 

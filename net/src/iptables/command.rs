@@ -3,6 +3,7 @@
 //! A host can have two packet filters behind the same command names: the old `ip_tables` and the
 //! newer `nf_tables`. Rules in one are not seen in the other, so ours go where the host's own are.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::AsFd;
@@ -30,6 +31,15 @@ pub enum Backend {
     Nft,
     /// `ip_tables`.
     Legacy,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nft => "iptables-nft",
+            Self::Legacy => "iptables-legacy",
+        })
+    }
 }
 
 /// Why rules could not be read or written.

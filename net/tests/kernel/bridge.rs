@@ -81,17 +81,48 @@ fn a_bridge_is_made_once_and_only_where_there_is_room() {
     ensure(&host, "rkube0", "10.77.0.0/22").unwrap();
     let state = sh(
         &host,
-        "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/rkube0/route_localnet \
-         /proc/sys/net/ipv4/conf/net0/route_localnet /proc/sys/net/ipv6/conf/rkube0/accept_ra
+        "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/rkube0/accept_ra
          ip -o -4 addr show dev rkube0 up | grep -o 'inet [0-9./]*'",
     );
-    assert_eq!(state, "1\n1\n0\n0\ninet 10.77.0.1/22\n");
+    assert_eq!(state, "1\n0\ninet 10.77.0.1/22\n");
     in_netns(host.as_fd(), || {
         Bridge::remove("rkube0").unwrap();
         Bridge::remove("rkube0").unwrap();
         assert!(Bridge::remove("net0").is_err());
     })
     .unwrap();
+}
+
+/// The check finds what is wrong and says what to do, and leaves the host as it was.
+#[test]
+fn a_host_is_checked_without_changing_it() {
+    if skip("a_host_is_checked_without_changing_it") {
+        return;
+    }
+    let host = create_netns().unwrap();
+    sh(
+        &host,
+        "ip link set lo up; ip link add vpn0 type veth; ip link set vpn0 up",
+    );
+    let show = || {
+        sh(
+            &host,
+            "ip -o addr; ip route; cat /proc/sys/net/ipv4/ip_forward; nft list ruleset",
+        )
+    };
+    let before = show();
+    let check = || in_netns(host.as_fd(), || rkube_net::check(&BridgeConfig::default())).unwrap();
+    let wrong: Vec<_> = check().into_iter().filter(|finding| !finding.ok).collect();
+    assert_eq!(wrong, []);
+    assert_eq!(show(), before);
+    sh(&host, "ip route add 10.0.0.0/8 dev vpn0");
+    let wrong: Vec<_> = check().into_iter().filter(|finding| !finding.ok).collect();
+    assert_eq!(wrong.len(), 1);
+    assert_eq!(
+        (wrong[0].what, &*wrong[0].mend),
+        ("pod addresses", "choose a free range with --pod-subnet")
+    );
+    assert!(wrong[0].detail.contains("10.0.0.0/8") && wrong[0].detail.contains("vpn0"));
 }
 
 #[test]

@@ -29,11 +29,7 @@ fn published_ports_are_reached_from_everywhere() {
 fn reach_from_everywhere(backend: Backend, policy: &str) {
     let world = World::new();
     let (web, other) = (world.pod(WEB), world.pod(OTHER));
-    let program = match backend {
-        Backend::Nft => "iptables-nft",
-        Backend::Legacy => "iptables-legacy",
-    };
-    sh(&world.host, &format!("{program} -P FORWARD {policy}"));
+    sh(&world.host, &format!("{backend} -P FORWARD {policy}"));
     let mut ports = Vec::new();
     for protocol in [Tcp, Udp] {
         serve(&web, protocol, 80, "web");
@@ -182,7 +178,7 @@ fn nobody_reaches_the_loopback_address_of_the_host() {
             sh(
                 netns,
                 &format!(
-                    "ip addr del 127.0.0.1/8 dev lo; ip route flush table local 127.0.0.0/8 || true
+                    "ip addr del 127.0.0.1/8 dev lo
                      echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
                      ip route add 127.0.0.1/32 via {gateway} dev {device}"
                 ),
@@ -190,6 +186,10 @@ fn nobody_reaches_the_loopback_address_of_the_host() {
         };
         attack(&pod, "10.77.0.1", "eth0");
         attack(&world.neighbour, HOST_IP, "wire1");
+        let route_localnet = "/proc/sys/net/ipv4/conf/rkube0/route_localnet";
+        let value = || sh(&world.host, &format!("cat {route_localnet}"));
+        assert_eq!(value(), "0\n", "off while there is no rule");
+        sh(&world.host, &format!("echo 1 > {route_localnet}"));
         let secret = |netns| ask(netns, Udp, "127.0.0.1", 7000).ok();
         assert_eq!(
             secret(&pod).as_deref(),
@@ -203,6 +203,7 @@ fn nobody_reaches_the_loopback_address_of_the_host() {
             ..host_port(Tcp, 7001, OTHER, 80)
         };
         world.on_host(|| ports.publish(&[port])).unwrap();
+        assert_eq!(value(), "1\n");
         for netns in [&pod, &world.neighbour] {
             assert_eq!(secret(netns), None, "{backend:?}");
             for port in [7000, 7001] {
@@ -473,6 +474,45 @@ fn two_hundred_pods() {
         println!("{backend:?}: withdraw {:?}", start.elapsed());
         assert_eq!(ports.list().unwrap().len(), 398);
         assert_eq!(world.on_host(|| ports.verify()).unwrap(), Verified::Intact);
+    }
+}
+
+/// Whoever died between record and rules, the next change makes them agree; what the dead had
+/// published goes.
+#[test]
+fn a_crash_half_way_is_made_good() {
+    let test = "a_crash_half_way_is_made_good";
+    if skip(test) {
+        return;
+    }
+    for backend in backends(test) {
+        let world = World::new();
+        let ports = world.ports(backend);
+        let (web, other) = (host_port(Tcp, 8080, WEB, 80), host_port(Udp, 53, OTHER, 53));
+        world
+            .on_host(|| ports.publish(&[web.clone(), other.clone()]))
+            .unwrap();
+        let intact = rules(&world.host, backend);
+        sh(&world.host, &format!("{backend} -t nat -F RKUBE-HOSTPORT"));
+        let record = world.dir.path().join("hostports.json");
+        let text = std::fs::read_to_string(&record).unwrap();
+        let unsettled = text.replace("\"settled\"", "\"unsettled\"");
+        assert_ne!(text, unsettled);
+        std::fs::write(&record, unsettled).unwrap();
+        world
+            .on_host(|| ports.publish(std::slice::from_ref(&web)))
+            .unwrap();
+        assert_eq!(rules(&world.host, backend), intact);
+
+        let alive = std::collections::BTreeSet::from([web.uid.clone()]);
+        assert_eq!(world.on_host(|| ports.reclaim(&alive)).unwrap(), [other]);
+        assert_eq!(ports.list().unwrap(), [web]);
+        assert_eq!(world.on_host(|| ports.verify()).unwrap(), Verified::Intact);
+
+        std::fs::write(&record, "{").unwrap();
+        let err = ports.list().unwrap_err();
+        let cause = std::error::Error::source(&err).unwrap().to_string();
+        assert!(cause.starts_with("hostports.json is damaged"), "{cause}");
     }
 }
 
