@@ -1,1 +1,28 @@
-//! Manifests in, running pods out, status back.
+//! The kubelet: manifests in, running pods out, status back.
+//!
+//! `ARCHITECTURE.md` draws how a pod flows through these modules.
+pub mod admission;
+pub mod admit;
+pub mod agent;
+pub mod cli;
+pub mod control;
+pub mod disk;
+pub mod error;
+pub mod etc;
+pub mod images;
+pub mod lock;
+pub mod logs;
+pub mod manifest;
+pub mod network;
+pub mod paths;
+pub mod plan;
+pub mod probe;
+pub mod sandbox;
+pub mod state;
+pub mod status;
+mod sys;
+mod tls;
+pub mod translate;
+pub mod update;
+pub mod volume;
+pub mod worker;

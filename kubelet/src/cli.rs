@@ -1,0 +1,174 @@
+//! The command line of `rkubelet`: a file a verb.
+//!
+//! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 usage or a
+//! manifest that cannot be read; `run` returns the pod's code and `exec` the command's.
+pub mod agent;
+pub mod images;
+pub mod open;
+pub mod output;
+pub mod pull;
+pub mod run;
+
+use crate::paths::Paths;
+use clap::{Args, Parser, Subcommand};
+use rkube_net::{BridgeConfig, Cidr};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Run Kubernetes pods on a bare Linux host: no Docker, no containerd, no daemon.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rkubelet",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = "Examples:
+  rkubelet run pod.yaml               run a pod in the foreground; Ctrl-C stops it
+  rkubelet run --detach pod.yaml      leave it running
+  rkubelet ps                         what runs here
+  rkubelet logs -f web                follow its output
+  rkubelet exec -it web -- sh         a shell in it
+  rkubelet check                      what this host lacks, and how to mend it")]
+pub struct Cli {
+    /// Settings that all verbs share.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Settings that all verbs share.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// State that survives a reboot: images, pods, volumes
+    #[arg(
+        long,
+        global = true,
+        env = "RKUBELET_ROOT",
+        value_name = "DIR",
+        default_value = "/var/lib/rkubelet"
+    )]
+    pub root: PathBuf,
+    /// State that ends with the boot: sockets, address leases
+    #[arg(
+        long,
+        global = true,
+        env = "RKUBELET_RUN_ROOT",
+        value_name = "DIR",
+        default_value = "/run/rkubelet"
+    )]
+    pub run_root: PathBuf,
+    /// Container logs
+    #[arg(
+        long,
+        global = true,
+        env = "RKUBELET_LOG_ROOT",
+        value_name = "DIR",
+        default_value = "/var/log/pods"
+    )]
+    pub log_root: PathBuf,
+    /// The bridge that pods are plugged into
+    #[arg(long, global = true, env = "RKUBELET_BRIDGE", value_name = "NAME", default_value = rkube_net::DEFAULT_BRIDGE)]
+    pub bridge: String,
+    /// The addresses that pods get; the bridge has the first
+    #[arg(long, global = true, env = "RKUBELET_POD_SUBNET", value_name = "CIDR", default_value = rkube_net::DEFAULT_SUBNET)]
+    pub pod_subnet: Cidr,
+    /// Mirrors, certificates and plain HTTP by registry [default: /etc/rkube/registries.yaml]
+    #[arg(long, global = true, env = "RKUBELET_REGISTRIES", value_name = "FILE")]
+    pub registries: Option<PathBuf>,
+    /// Say more on standard error; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl Global {
+    /// The three trees.
+    #[must_use]
+    pub fn paths(&self) -> Paths {
+        Paths {
+            root: self.root.clone(),
+            run: self.run_root.clone(),
+            logs: self.log_root.clone(),
+        }
+    }
+    /// The bridge.
+    #[must_use]
+    pub fn bridge(&self) -> BridgeConfig {
+        BridgeConfig {
+            name: self.bridge.clone(),
+            subnet: self.pod_subnet,
+        }
+    }
+    /// The same settings as arguments, for the background process.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut add = |flag: &str, value: OsString| arguments.extend([OsString::from(flag), value]);
+        add("--root", self.root.clone().into());
+        add("--run-root", self.run_root.clone().into());
+        add("--log-root", self.log_root.clone().into());
+        add("--bridge", self.bridge.clone().into());
+        add("--pod-subnet", self.pod_subnet.to_string().into());
+        if let Some(file) = &self.registries {
+            add("--registries", file.clone().into());
+        }
+        arguments
+    }
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a pod from a manifest
+    Run(run::Run),
+    /// Import, pull, list and prune images
+    Images(images::Images),
+    /// Look after this host's detached pods (started on demand)
+    #[command(hide = true)]
+    Agent(agent::Agent),
+}
+
+/// How a command ended, for `main` to turn into an exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// 1 for most, 2 for what the user typed.
+    pub code: u8,
+    /// One line.
+    pub message: String,
+}
+
+impl Failure {
+    /// What the user typed cannot be used.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Failure {
+            code: 2,
+            message: message.into(),
+        }
+    }
+    /// It did not work.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Failure {
+            code: 1,
+            message: message.into(),
+        }
+    }
+    /// It did not work, for this reason.
+    pub fn of(err: &(dyn std::error::Error + 'static)) -> Self {
+        Failure::failed(crate::error::chain(err))
+    }
+}
+
+/// Runs the verb; the number is the exit code.
+///
+/// # Errors
+/// One line for the user and a code.
+pub async fn execute(cli: Cli) -> Result<u8, Failure> {
+    match cli.verb {
+        Verb::Run(run) => run.execute(&cli.global).await,
+        Verb::Images(images) => images.execute(&cli.global).await,
+        Verb::Agent(agent) => agent.execute(&cli.global).await,
+    }
+}

@@ -1,0 +1,408 @@
+//! Probes and lifecycle hooks: asking a container how it is.
+//!
+//! One task per probe of one run of a container; it ends with that run. A task only reports; what follows
+//! (ready or not, restart) is the worker's decision.
+use crate::sandbox::{ExecOutcome, Executor};
+use k8s_openapi::api::core::v1::{
+    Container, ExecAction, HTTPGetAction, LifecycleHandler, Probe, TCPSocketAction,
+};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// The longest answer of an HTTP probe that is read.
+const ANSWER_LIMIT: u64 = 10 * 1024;
+
+/// What a probe decides about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Whether it has started; until then the other two wait.
+    Startup,
+    /// Whether it must be started again.
+    Liveness,
+    /// Whether it may get traffic.
+    Readiness,
+}
+
+impl Kind {
+    /// The word for events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Startup => "Startup",
+            Kind::Liveness => "Liveness",
+            Kind::Readiness => "Readiness",
+        }
+    }
+}
+
+/// What a probe has found: sent when a threshold is crossed, and with every failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The container.
+    pub container: String,
+    /// Which run of it.
+    pub attempt: u32,
+    /// Which probe.
+    pub kind: Kind,
+    /// What it says now; `None` while a threshold is not reached.
+    pub healthy: Option<bool>,
+    /// What went wrong, if something did.
+    pub failure: Option<String>,
+}
+
+/// How a handler reaches the container.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Runs commands in the container.
+    pub executor: Executor,
+    /// Where its ports are.
+    pub address: IpAddr,
+    /// The container as asked for: its ports have names.
+    pub container: Container,
+    /// Which run of it.
+    pub attempt: u32,
+}
+
+/// The probe tasks of one run of a container; dropping it ends them.
+#[derive(Debug, Default)]
+pub struct Probes {
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Probes {
+    /// Starts the startup probe, or if there is none the two others.
+    #[must_use]
+    pub fn start(target: &Target, verdicts: &mpsc::Sender<Verdict>) -> Self {
+        let mut probes = Probes::default();
+        match &target.container.startup_probe {
+            Some(probe) => probes.spawn(Kind::Startup, probe, target, verdicts),
+            None => probes.after_start(target, verdicts),
+        }
+        probes
+    }
+    /// Starts what waits for the container to have started.
+    pub fn after_start(&mut self, target: &Target, verdicts: &mpsc::Sender<Verdict>) {
+        if let Some(probe) = &target.container.liveness_probe {
+            self.spawn(Kind::Liveness, probe, target, verdicts);
+        }
+        if let Some(probe) = &target.container.readiness_probe {
+            self.spawn(Kind::Readiness, probe, target, verdicts);
+        }
+    }
+    fn spawn(
+        &mut self,
+        kind: Kind,
+        probe: &Probe,
+        target: &Target,
+        verdicts: &mpsc::Sender<Verdict>,
+    ) {
+        self.tasks.push(tokio::spawn(run(
+            kind,
+            probe.clone(),
+            target.clone(),
+            verdicts.clone(),
+        )));
+    }
+}
+
+/// A field in seconds or counts, with its default when it is absent or nonsense.
+fn at_least(value: Option<i32>, default: u32, least: u32) -> u32 {
+    value
+        .map_or(default, |value| u32::try_from(value).unwrap_or(default))
+        .max(least)
+}
+
+async fn run(kind: Kind, probe: Probe, target: Target, verdicts: mpsc::Sender<Verdict>) {
+    let period = Duration::from_secs(at_least(probe.period_seconds, 10, 1).into());
+    let timeout = Duration::from_secs(at_least(probe.timeout_seconds, 1, 1).into());
+    let mut thresholds = Thresholds {
+        success: at_least(probe.success_threshold, 1, 1),
+        failure: at_least(probe.failure_threshold, 3, 1),
+        ..Thresholds::default()
+    };
+    tokio::time::sleep(Duration::from_secs(
+        at_least(probe.initial_delay_seconds, 0, 0).into(),
+    ))
+    .await;
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let outcome = match tokio::time::timeout(timeout, ask(&probe, &target, timeout)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(format!("no answer within {} s", timeout.as_secs())),
+        };
+        let healthy = thresholds.count(outcome.is_ok());
+        let failure = outcome.err();
+        if healthy.is_none() && failure.is_none() {
+            continue;
+        }
+        let verdict = Verdict {
+            container: target.container.name.clone(),
+            attempt: target.attempt,
+            kind,
+            healthy,
+            failure,
+        };
+        if verdicts.send(verdict).await.is_err() || (kind == Kind::Startup && healthy.is_some()) {
+            return;
+        }
+    }
+}
+
+/// Counts in a row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Thresholds {
+    success: u32,
+    failure: u32,
+    said: Option<bool>,
+    run: u32,
+    last: Option<bool>,
+}
+
+impl Thresholds {
+    /// `Some` when enough equal outcomes in a row say something new.
+    fn count(&mut self, ok: bool) -> Option<bool> {
+        self.run = if self.last == Some(ok) {
+            self.run.saturating_add(1)
+        } else {
+            1
+        };
+        self.last = Some(ok);
+        let needed = if ok { self.success } else { self.failure };
+        if self.run < needed || self.said == Some(ok) {
+            return None;
+        }
+        self.said = Some(ok);
+        Some(ok)
+    }
+}
+
+async fn ask(probe: &Probe, target: &Target, timeout: Duration) -> Result<(), String> {
+    if let Some(action) = &probe.exec {
+        return exec(action, target, timeout).await;
+    }
+    if let Some(action) = &probe.http_get {
+        return http_get(action, target).await;
+    }
+    match &probe.tcp_socket {
+        Some(action) => tcp_socket(action, target).await,
+        None => Err("the probe names no handler".to_owned()),
+    }
+}
+
+/// Runs a postStart or preStop hook to its end.
+///
+/// # Errors
+/// Says what went wrong; the caller decides what that means.
+pub async fn hook(
+    handler: &LifecycleHandler,
+    target: &Target,
+    timeout: Duration,
+) -> Result<(), String> {
+    let work = async {
+        if let Some(action) = &handler.exec {
+            return exec(action, target, timeout).await;
+        }
+        if let Some(action) = &handler.http_get {
+            return http_get(action, target).await;
+        }
+        if let Some(action) = &handler.tcp_socket {
+            return tcp_socket(action, target).await;
+        }
+        if let Some(action) = &handler.sleep {
+            tokio::time::sleep(Duration::from_secs(
+                u64::try_from(action.seconds).unwrap_or(0),
+            ))
+            .await;
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(timeout, work).await {
+        Ok(done) => done,
+        Err(_) => Err(format!("not done within {} s", timeout.as_secs())),
+    }
+}
+
+async fn exec(action: &ExecAction, target: &Target, timeout: Duration) -> Result<(), String> {
+    let command = action.command.clone().unwrap_or_default();
+    let ExecOutcome { exit_code, output } = target
+        .executor
+        .run(&target.container.name, command, timeout)
+        .await?;
+    match exit_code {
+        0 => Ok(()),
+        code => Err(format!(
+            "exit code {code}: {}",
+            String::from_utf8_lossy(&output).trim()
+        )),
+    }
+}
+
+async fn tcp_socket(action: &TCPSocketAction, target: &Target) -> Result<(), String> {
+    let address = address(action.host.as_deref(), &action.port, target).await?;
+    TcpStream::connect(address)
+        .await
+        .map(drop)
+        .map_err(|err| format!("connect to {address}: {err}"))
+}
+
+/// An HTTP GET as a probe makes it: any status from 200 to 399 is health.
+async fn http_get(action: &HTTPGetAction, target: &Target) -> Result<(), String> {
+    let address = address(action.host.as_deref(), &action.port, target).await?;
+    let path = match action.path.as_deref() {
+        None | Some("") => "/".to_owned(),
+        Some(path) if path.starts_with('/') => path.to_owned(),
+        Some(path) => format!("/{path}"),
+    };
+    let named = |name: &str| {
+        action
+            .http_headers
+            .iter()
+            .flatten()
+            .find(|header| header.name.eq_ignore_ascii_case(name))
+    };
+    let host = named("host").map_or_else(|| address.to_string(), |header| header.value.clone());
+    let agent = named("user-agent").map_or("rkube-probe/1", |header| header.value.as_str());
+    let mut request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\nAccept: */*\r\nConnection: close\r\n"
+    );
+    for header in action.http_headers.iter().flatten() {
+        if !["host", "user-agent", "connection"]
+            .contains(&header.name.to_ascii_lowercase().as_str())
+        {
+            request.push_str(&format!("{}: {}\r\n", header.name, header.value));
+        }
+    }
+    request.push_str("\r\n");
+    if request.contains('\0') {
+        return Err("the probe's headers hold a NUL".to_owned());
+    }
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|err| format!("connect to {address}: {err}"))?;
+    let answer = if action.scheme.as_deref() == Some("HTTPS") {
+        converse(crate::tls::unverified(stream, &host).await?, &request).await
+    } else {
+        converse(stream, &request).await
+    };
+    let answer = answer.map_err(|err| format!("GET {address}{path}: {err}"))?;
+    match status(&answer) {
+        Some(200..400) => Ok(()),
+        Some(code) => Err(format!("GET {address}{path}: status {code}")),
+        None => Err(format!("GET {address}{path}: not an HTTP answer")),
+    }
+}
+
+async fn converse(
+    mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin,
+    request: &str,
+) -> std::io::Result<Vec<u8>> {
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    let mut limited = stream.take(ANSWER_LIMIT);
+    // The first line is all that matters; a server need not close in time.
+    while !answer.contains(&b'\n') {
+        if limited.read_buf(&mut answer).await? == 0 {
+            break;
+        }
+    }
+    Ok(answer)
+}
+
+fn status(answer: &[u8]) -> Option<u16> {
+    let line = answer.split(|&byte| byte == b'\n').next()?;
+    let mut words = std::str::from_utf8(line).ok()?.split_whitespace();
+    words
+        .next()
+        .filter(|version| version.starts_with("HTTP/"))?;
+    words.next()?.parse().ok()
+}
+
+async fn address(
+    host: Option<&str>,
+    port: &IntOrString,
+    target: &Target,
+) -> Result<SocketAddr, String> {
+    let port = match port {
+        IntOrString::Int(port) => {
+            u16::try_from(*port).map_err(|_| format!("port {port} is out of range"))?
+        }
+        IntOrString::String(name) => named_port(name, &target.container)?,
+    };
+    match host.filter(|host| !host.is_empty()) {
+        None => Ok(SocketAddr::new(target.address, port)),
+        Some(host) => tokio::net::lookup_host((host, port))
+            .await
+            .map_err(|err| format!("{host}: {err}"))?
+            .next()
+            .ok_or_else(|| format!("{host} has no address")),
+    }
+}
+
+fn named_port(name: &str, container: &Container) -> Result<u16, String> {
+    let named = container
+        .ports
+        .iter()
+        .flatten()
+        .find(|port| port.name.as_deref() == Some(name));
+    let number = named
+        .map(|port| port.container_port)
+        .or_else(|| name.parse().ok());
+    number
+        .and_then(|port| u16::try_from(port).ok())
+        .ok_or_else(|| format!("container {} has no port named \"{name}\"", container.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(success: u32, failure: u32, outcomes: &str, want: &str) {
+        let mut thresholds = Thresholds {
+            success,
+            failure,
+            ..Thresholds::default()
+        };
+        let said: String = outcomes
+            .chars()
+            .map(|outcome| match thresholds.count(outcome == '+') {
+                Some(true) => '+',
+                Some(false) => '-',
+                None => '.',
+            })
+            .collect();
+        assert_eq!(said, want, "{outcomes}");
+    }
+
+    #[test]
+    fn thresholds_count_outcomes_in_a_row() {
+        check(1, 3, "+++", "+..");
+        check(1, 3, "---", "..-");
+        check(1, 3, "+--+---", "+.....-");
+        check(2, 1, "-++-+", "-.+-.");
+        check(1, 1, "+-+-", "+-+-");
+    }
+
+    #[test]
+    fn a_status_line_is_read_strictly() {
+        assert_eq!(status(b"HTTP/1.1 204 No Content\r\n"), Some(204));
+        assert_eq!(status(b"HTTP/1.0 200\r\n"), Some(200));
+        assert_eq!(status(b"SSH-2.0-x\r\n"), None);
+        assert_eq!(status(b""), None);
+    }
+}

@@ -1,0 +1,377 @@
+//! A pod's sandbox as the worker sees it: the supervisor process with the pod's namespaces and cgroups.
+//!
+//! `rkube_runtime::supervisor` is synchronous and answers in well under a millisecond; here its calls run on
+//! blocking threads, and its descriptor wakes the worker when something has happened.
+mod exec;
+mod request;
+
+pub use exec::{ExecError, ExecOutcome, ExecSpec, Executor, exec};
+pub use request::{ContainerRequest, SandboxRequest};
+
+use crate::sys;
+use jiff::Timestamp;
+use rkube_runtime::cgroup::{Cgroup, CgroupError, Hierarchies};
+use rkube_runtime::compile::CompileError;
+use rkube_runtime::supervisor::{
+    Container, ContainerState, Event, ExitOf, Exited, Supervisor, SupervisorError,
+};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::io::unix::AsyncFd;
+
+/// Why a sandbox or a container in it could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SandboxError {
+    /// A cgroup could not be made or limited.
+    #[error("cannot set up the cgroup")]
+    Cgroup(#[from] CgroupError),
+    /// The container's spec cannot be compiled.
+    #[error("cannot prepare the container")]
+    Compile(#[from] CompileError),
+    /// The seccomp profile cannot be compiled.
+    #[error("cannot compile the seccomp profile")]
+    Seccomp(#[from] rkube_runtime::seccomp::SeccompError),
+    /// The supervisor would not.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+    /// A file of the sandbox.
+    #[error("cannot set up the sandbox")]
+    Files(#[source] io::Error),
+    /// The work was cut short by the end of the program.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl SandboxError {
+    /// 126 or 127 if the container's program cannot be run or is not there.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        match self {
+            SandboxError::Supervisor(err) => err
+                .failure()
+                .map(|failure| failure.exit_code())
+                .filter(|code| matches!(code, 126 | 127)),
+            _ => None,
+        }
+    }
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Its name.
+    pub name: String,
+    /// Which run of it.
+    pub attempt: u32,
+    /// The code it returned, 0 if a signal ended it.
+    pub code: i32,
+    /// The signal that ended it, 0 if none did.
+    pub signal: i32,
+    /// Whether the kernel killed something of it for want of memory.
+    pub oom: bool,
+    /// When it started.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+}
+
+/// What happened in a sandbox.
+#[derive(Debug)]
+pub enum SandboxEvent {
+    /// A container ended.
+    Exited(Exit),
+    /// The supervisor died, and with it everything in the sandbox.
+    Gone,
+}
+
+/// What was found of an earlier kubelet's sandbox.
+#[derive(Debug)]
+pub enum Adopted {
+    /// It lives.
+    Running(Sandbox, Found),
+    /// It died; these are the ends it wrote down.
+    Dead(Vec<Exit>),
+    /// There is none.
+    Nothing,
+}
+
+/// The containers of a sandbox that was adopted.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Those that run.
+    pub running: Vec<String>,
+    /// Those that have ended meanwhile.
+    pub exits: Vec<Exit>,
+}
+
+/// A sandbox that lives.
+#[derive(Debug)]
+pub struct Sandbox {
+    supervisor: Arc<Mutex<Supervisor>>,
+    /// The supervisor's socket once more, for the event loop.
+    ready: AsyncFd<OwnedFd>,
+    dir: PathBuf,
+    pid: i32,
+    /// Each container's cgroup, with its count of OOM kills when the current run began.
+    oom: BTreeMap<String, (Arc<Cgroup>, u64)>,
+}
+
+impl Sandbox {
+    /// Starts a supervisor with the pod's namespaces, in the pod's cgroup.
+    ///
+    /// # Errors
+    /// Says what the host would not give. Nothing is left running.
+    pub async fn create(request: SandboxRequest) -> Result<Self, SandboxError> {
+        blocking(move || {
+            let supervisor = request.launch()?;
+            Self::of(supervisor, &request.dir)
+        })
+        .await
+    }
+
+    /// Finds the supervisor of an earlier kubelet.
+    pub async fn adopt(dir: &Path) -> Adopted {
+        let owned = dir.to_owned();
+        let found = blocking(move || {
+            let mut supervisor = Supervisor::connect(&owned)?;
+            let containers = supervisor.snapshot()?;
+            Ok((Self::of(supervisor, &owned)?, containers))
+        })
+        .await;
+        match found {
+            Ok((sandbox, containers)) => {
+                let mut found = Found::default();
+                for container in containers {
+                    match container.state {
+                        ContainerState::Exited => found.exits.push(sandbox.exit_of(&container)),
+                        ContainerState::Running | ContainerState::Starting => {
+                            found.running.push(container.name)
+                        }
+                        ContainerState::Parked => {}
+                    }
+                }
+                Adopted::Running(sandbox, found)
+            }
+            Err(_) => match exits_of(dir) {
+                exits if exits.is_empty() => Adopted::Nothing,
+                exits => Adopted::Dead(exits),
+            },
+        }
+    }
+
+    fn of(supervisor: Supervisor, dir: &Path) -> Result<Self, SandboxError> {
+        let socket = supervisor
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(SandboxError::Files)?;
+        let pid = i32::try_from(supervisor.pid()).unwrap_or(0);
+        Ok(Sandbox {
+            ready: sys::readable(socket).map_err(SandboxError::Files)?,
+            supervisor: Arc::new(Mutex::new(supervisor)),
+            dir: dir.to_owned(),
+            pid,
+            oom: BTreeMap::new(),
+        })
+    }
+
+    /// The supervisor's pid, as the host counts.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// The pod's network namespace.
+    ///
+    /// # Errors
+    /// When the supervisor is gone.
+    pub fn netns(&self) -> Result<OwnedFd, SandboxError> {
+        lock(&self.supervisor).netns().map_err(SandboxError::Files)
+    }
+
+    /// The tmpfs that the containers share as /dev/shm; none with the host's IPC namespace.
+    #[must_use]
+    pub fn shm(&self) -> Option<PathBuf> {
+        Some(self.dir.join("shm")).filter(|shm| shm.is_dir())
+    }
+
+    /// Starts a container; the answer is its pid, as the host counts. Its program runs then.
+    ///
+    /// # Errors
+    /// Names the stage of the start that failed.
+    pub async fn start_container(
+        &mut self,
+        request: ContainerRequest,
+    ) -> Result<i32, SandboxError> {
+        let supervisor = self.supervisor.clone();
+        let name = request.name.clone();
+        let (pid, cgroup) = blocking(move || request.start(&supervisor)).await?;
+        let kills = cgroup.oom_kills().unwrap_or(0);
+        self.oom.insert(name, (cgroup, kills));
+        Ok(pid)
+    }
+
+    /// Sends a signal to a container's first process. One that has ended is left alone.
+    pub async fn signal(&self, name: &str, signal: i32) {
+        let (supervisor, name) = (self.supervisor.clone(), name.to_owned());
+        let Ok(signal) = u8::try_from(signal) else {
+            return;
+        };
+        let _ = blocking(move || {
+            lock(&supervisor).signal(&name, signal)?;
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Kills a container and whatever else is in its cgroup.
+    pub async fn kill(&self, name: &str) {
+        let (supervisor, owned) = (self.supervisor.clone(), name.to_owned());
+        let cgroup = self.oom.get(name).map(|(cgroup, _)| cgroup.clone());
+        let _ = blocking(move || {
+            // One that ended meanwhile cannot be killed; its cgroup may still hold others' processes.
+            let killed = lock(&supervisor).kill_all(&owned);
+            if let Some(cgroup) = cgroup {
+                cgroup.kill()?;
+            }
+            Ok(killed?)
+        })
+        .await;
+    }
+
+    /// The next thing that happens. May be dropped and called again: nothing is lost.
+    pub async fn next_event(&mut self) -> SandboxEvent {
+        loop {
+            let event = lock(&self.supervisor).next_event();
+            match event {
+                Ok(Some(Event::Exited(container))) => {
+                    let exit = self.exit_of(&container);
+                    // The supervisor keeps an end until somebody has taken note of it.
+                    let _ = lock(&self.supervisor).forget(&container.name);
+                    return SandboxEvent::Exited(exit);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => match self.ready.readable().await {
+                    Ok(mut guard) => guard.clear_ready(),
+                    Err(_) => return SandboxEvent::Gone,
+                },
+                Err(_) => return SandboxEvent::Gone,
+            }
+        }
+    }
+
+    fn exit_of(&self, container: &Container) -> Exit {
+        let kills = self.oom.get(&container.name);
+        let oom =
+            kills.is_some_and(|(cgroup, before)| cgroup.oom_kills().is_ok_and(|now| now > *before));
+        exit(&container.name, container.attempt, &container.exited, oom)
+    }
+
+    /// The ends that the supervisor wrote down, also when it has died since.
+    #[must_use]
+    pub fn exits_on_disk(&self) -> Vec<Exit> {
+        exits_of(&self.dir)
+    }
+
+    /// Ends everything in the sandbox, and the supervisor.
+    pub async fn shutdown(self) {
+        let Sandbox {
+            supervisor, ready, ..
+        } = self;
+        drop(ready);
+        let _ = blocking(move || {
+            if let Some(supervisor) = Arc::into_inner(supervisor) {
+                supervisor
+                    .into_inner()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .shutdown()?;
+            }
+            Ok(())
+        })
+        .await;
+    }
+}
+
+/// Whether a supervisor lives for the pod whose folder under /run is `dir`.
+#[must_use]
+pub fn alive(dir: &Path) -> bool {
+    Supervisor::connect(dir).is_ok()
+}
+
+/// Removes what a sandbox leaves: its processes, its cgroups, its mounts. Nothing there is success.
+///
+/// # Errors
+/// Names what could not be removed; calling it again goes on.
+pub async fn remove(
+    dir: &Path,
+    hierarchies: &Arc<Hierarchies>,
+    cgroup: &str,
+) -> Result<(), SandboxError> {
+    let (dir, hierarchies, cgroup) = (dir.to_owned(), hierarchies.clone(), cgroup.to_owned());
+    blocking(move || {
+        if let Ok(supervisor) = Supervisor::connect(&dir) {
+            supervisor.shutdown()?;
+        }
+        match Cgroup::open(&hierarchies, Path::new(&cgroup)) {
+            Ok(cgroup) => {
+                cgroup.kill()?;
+                cgroup.delete()?;
+            }
+            Err(CgroupError::NotFound { .. }) => {}
+            Err(err) => return Err(err.into()),
+        }
+        sys::unmount(&dir.join("shm")).map_err(SandboxError::Files)?;
+        for name in ["s", "meta", "exits"] {
+            match fs_err::remove_file(dir.join(name)) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                    return Err(SandboxError::Files(err));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn exits_of(dir: &Path) -> Vec<Exit> {
+    let records = rkube_runtime::supervisor::read_exits(dir).unwrap_or_default();
+    let of_containers = records
+        .iter()
+        .filter(|record| record.what == ExitOf::Container);
+    of_containers
+        .map(|record| exit(record.name.as_str(), record.attempt, &record.exited, false))
+        .collect()
+}
+
+fn exit(name: &str, attempt: u32, exited: &Exited, oom: bool) -> Exit {
+    Exit {
+        name: name.to_owned(),
+        attempt,
+        code: exited.code.into(),
+        signal: exited.signal.into(),
+        oom,
+        started: timestamp(exited.started),
+        finished: timestamp(exited.exited),
+    }
+}
+
+fn timestamp(nanoseconds: u64) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn lock(supervisor: &Mutex<Supervisor>) -> MutexGuard<'_, Supervisor> {
+    // A panic while it was held left at most an unanswered request.
+    supervisor.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SandboxError> + Send + 'static,
+) -> Result<T, SandboxError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(SandboxError::Interrupted))
+}

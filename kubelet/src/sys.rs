@@ -1,0 +1,65 @@
+//! The few kernel calls the kubelet makes itself; the rest is the runtime's and the network's.
+#![expect(
+    unsafe_code,
+    reason = "the one module of this crate that talks to the kernel"
+)]
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// mount(2) of a tmpfs at `dir`, of at most `size` bytes, private to this mount namespace.
+///
+/// # Errors
+/// Names the directory.
+pub(crate) fn mount_tmpfs(dir: &Path, size: Option<u64>, mode: u32) -> io::Result<()> {
+    let mut options = format!("mode={mode:o}");
+    if let Some(size) = size {
+        options.push_str(&format!(",size={size}"));
+    }
+    let options = std::ffi::CString::new(options)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    named(
+        dir,
+        rustix::mount::mount("tmpfs", dir, "tmpfs", flags, options.as_c_str()),
+    )?;
+    named(
+        dir,
+        rustix::mount::mount_change(dir, MountPropagationFlags::PRIVATE),
+    )
+}
+
+/// umount2(2) with `MNT_DETACH` of everything mounted at `path`; nothing mounted there is success.
+///
+/// # Errors
+/// Names the path.
+pub(crate) fn unmount(path: &Path) -> io::Result<()> {
+    loop {
+        match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            // EINVAL: not a mount point (any more).
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => return Ok(()),
+            Err(errno) => return named(path, Err(errno)),
+        }
+    }
+}
+
+fn named<T>(path: &Path, result: rustix::io::Result<T>) -> io::Result<T> {
+    result.map_err(|errno| {
+        io::Error::new(
+            io::Error::from(errno).kind(),
+            format!("{}: {errno}", path.display()),
+        )
+    })
+}
+
+/// Lets the event loop watch a descriptor for input.
+///
+/// # Errors
+/// When the kernel cannot watch it.
+pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is one open descriptor for as long as it lives, and always the same.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
+}

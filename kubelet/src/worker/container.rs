@@ -1,0 +1,217 @@
+//! Starting one container: image, spec, launch.
+use super::Worker;
+use crate::images::ImageError;
+use crate::paths::create_private;
+use crate::sandbox::{ContainerRequest, SandboxError};
+use crate::state::{ContainerState, Role};
+use crate::translate::{ContainerContext, PodContext, TranslateError, container_spec};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Container;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Why a container did not start; each has Kubernetes' word.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Config(#[from] TranslateError),
+    #[error("cannot make the container's files")]
+    Files(#[source] std::io::Error),
+    #[error(transparent)]
+    Launch(#[from] SandboxError),
+}
+
+impl StartError {
+    fn reason(&self) -> &'static str {
+        match self {
+            StartError::Image(err) => err.reason(),
+            StartError::Config(_) => "CreateContainerConfigError",
+            StartError::Files(_) => "CreateContainerError",
+            StartError::Launch(_) => "RunContainerError",
+        }
+    }
+}
+
+impl Worker {
+    /// Starts the container of that index; a failure becomes its state.
+    pub(super) async fn start_container(&mut self, index: usize) {
+        let Some((role, container)) = self.record.containers().nth(index) else {
+            return;
+        };
+        let container = container.clone();
+        self.next_attempt(index);
+        match self.try_start(index, &container).await {
+            Ok(()) => {
+                self.watch_container(&container.name);
+                if role != Role::Init {
+                    self.post_start(&container).await;
+                }
+            }
+            // A program that cannot be run ends a container that must not be tried again.
+            Err(StartError::Launch(err)) if err.exit_code().is_some() => {
+                let code = err.exit_code().unwrap_or(128);
+                self.container_unstartable(index, code, &crate::error::chain(&err));
+            }
+            Err(err) => self.not_started(index, err.reason(), crate::error::chain(&err)),
+        }
+    }
+
+    /// What ended becomes the past: a new try has a new number, folder and log file.
+    fn next_attempt(&mut self, index: usize) {
+        let container = &mut self.state.containers[index];
+        if let ContainerState::Terminated(end) = container.state.clone() {
+            container.last = Some(end);
+        }
+        // `restarts` counts tries after one that ran; a try that failed before is repeated under its number.
+        if std::mem::take(&mut container.spent) {
+            container.restarts = container.restarts.saturating_add(1);
+        }
+        container.retry_at = None;
+        container.started = false;
+        container.ready = false;
+        container.state = ContainerState::Waiting {
+            reason: "ContainerCreating".to_owned(),
+            message: String::new(),
+        };
+    }
+
+    async fn try_start(&mut self, index: usize, container: &Container) -> Result<(), StartError> {
+        let since = Instant::now();
+        let attempt = self.state.containers[index].attempt();
+        let image = self
+            .node
+            .images
+            .ensure(&self.record, container, &self.reporter)
+            .await?;
+        self.state.containers[index].image_id = image.id.to_string();
+        self.reporter
+            .timing(&format!("image of {}", container.name), since);
+
+        let since = Instant::now();
+        let uid = self.record.uid().to_owned();
+        let dir = self.node.paths.container(&uid, &container.name, attempt);
+        self.make_files(&dir, container, attempt)
+            .map_err(StartError::Files)?;
+        let hostname = self.hostname();
+        let etc = self.node.paths.pod(&uid).join("etc");
+        let shm = self.sandbox.as_ref().and_then(|sandbox| sandbox.shm());
+        let cgroup = self.cgroup();
+        let pod = PodContext {
+            record: &self.record,
+            pod_ip: self.state.pod_ip.or_else(|| self.node.network.host_ip()),
+            host_ip: self.node.network.host_ip(),
+            node_name: &self.node.name,
+            hostname: &hostname,
+            volumes: &self.volumes,
+            etc: &etc,
+            shm: shm.as_deref(),
+            cgroup: &cgroup,
+        };
+        let spec = container_spec(&ContainerContext {
+            pod: &pod,
+            container,
+            image: &image.config,
+            lowers: &image.lowers,
+            termination_log: &dir.join("termination-log"),
+        })?;
+        let request = ContainerRequest {
+            name: container.name.clone(),
+            attempt,
+            spec,
+            lowers: image.lowers.clone(),
+            dir,
+            log_dir: self.log_dir().join(&container.name),
+            seccomp_cache: self.node.paths.seccomp(),
+            cgroups: self.node.cgroups.clone(),
+            stdin: container.stdin.unwrap_or(false),
+        };
+        let sandbox = self
+            .sandbox
+            .as_mut()
+            .expect("containers start in a sandbox");
+        let pid = sandbox.start_container(request).await?;
+        self.reporter
+            .timing(&format!("start of {}", container.name), since);
+
+        let has_startup_probe = container.startup_probe.is_some();
+        let record = &mut self.state.containers[index];
+        record.state = ContainerState::Running {
+            pid,
+            started: Timestamp::now(),
+        };
+        record.started = !has_startup_probe;
+        record.ready = !has_startup_probe && container.readiness_probe.is_none();
+        self.reporter.event(
+            "Started",
+            Some(&container.name),
+            format!("pid {pid}, try {}", attempt + 1),
+        );
+        Ok(())
+    }
+
+    fn make_files(&self, dir: &Path, container: &Container, attempt: u32) -> std::io::Result<()> {
+        // A try that was cut short may have left a used work directory, which overlayfs refuses.
+        match fs_err::remove_dir_all(dir) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),
+            Ok(()) | Err(_) => {}
+        }
+        create_private(dir)?;
+        for name in ["upper", "work"] {
+            fs_err::create_dir(dir.join(name))?;
+        }
+        // What containers make under / belongs to root and is passable for all users.
+        set_mode(&dir.join("upper"), 0o755)?;
+        fs_err::write(dir.join("termination-log"), "")?;
+        set_mode(&dir.join("termination-log"), 0o666)?;
+        create_private(&self.log_dir().join(&container.name))?;
+        // The writable layer of the try before the last one is of no use to anybody.
+        if let Some(old) = attempt.checked_sub(2) {
+            let old = self
+                .node
+                .paths
+                .container(self.record.uid(), &container.name, old);
+            if old.exists() {
+                fs_err::remove_dir_all(old)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder of the pod's logs.
+    pub(super) fn log_dir(&self) -> std::path::PathBuf {
+        self.node.paths.pod_logs(
+            self.record.namespace(),
+            self.record.name(),
+            self.record.uid(),
+        )
+    }
+
+    /// Runs the postStart hook; a failure ends the container, as Kubernetes has it.
+    async fn post_start(&mut self, container: &Container) {
+        let Some(handler) = container
+            .lifecycle
+            .as_ref()
+            .and_then(|lifecycle| lifecycle.post_start.as_ref())
+        else {
+            return;
+        };
+        let Some(target) = self.target(&container.name) else {
+            return;
+        };
+        // The hook may be slow, and a stop must not wait for it longer than for the pod.
+        let limit = Duration::from_secs(u64::from(self.grace().max(1)));
+        if let Err(what) = crate::probe::hook(handler, &target, limit).await {
+            self.reporter
+                .warning("FailedPostStartHook", Some(&container.name), what);
+            self.stop_containers(&[container.name.clone()], self.grace())
+                .await;
+        }
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
