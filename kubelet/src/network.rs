@@ -116,8 +116,10 @@ impl Network {
         let (network, uid) = (self.clone(), uid.to_owned());
         blocking(move || {
             network.lock().remove(&uid);
+            // The one must not keep the other from being given back.
+            let released = Leases::open(&network.leases, network.config.subnet).and_then(|leases| leases.release(&uid));
             network.host_ports()?.withdraw(&uid)?;
-            Ok(Leases::open(&network.leases, network.config.subnet)?.release(&uid)?)
+            Ok(released?)
         })
         .await
     }

@@ -158,7 +158,8 @@ pub fn container_spec(ctx: &ContainerContext<'_>) -> Result<oci::Spec, Translate
         .linux(linux(ctx)?)
         .build()
         .map_err(TranslateError::Spec)?;
-    spec.set_hooks(None);
+    // The host name is the sandbox's; the library's defaults are of no use here.
+    spec.set_hostname(None).set_domainname(None).set_hooks(None).set_annotations(None);
     Ok(spec)
 }
 
