@@ -10,7 +10,7 @@
 //! others; the next pull goes on from there. Two pulls of one layer, in this process or another,
 //! download and unpack it once. Every wait is bounded.
 
-use futures::future::try_join_all;
+use futures::future::{FutureExt, try_join_all};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
@@ -242,7 +242,7 @@ impl Pull<'_> {
         let bytes = match config.inline() {
             Some(bytes) => bytes,
             None => {
-                let op = async || repository.small_blob(&config.digest, config.size).await;
+                let op = || repository.small_blob(&config.digest, config.size).boxed();
                 retrying(self, None, false, op).await?
             }
         };
@@ -284,7 +284,7 @@ impl Pull<'_> {
         let mut digest = self.reference.digest.clone();
         let mut promised: Option<String> = None;
         for depth in 0..MAX_DEPTH {
-            let op = async || repository.manifest(&wanted, digest.as_ref(), limit).await;
+            let op = || repository.manifest(&wanted, digest.as_ref(), limit).boxed();
             let raw = retrying(self, None, depth == 0, op).await?;
             let parsed = Manifest::parse(&raw.bytes, &raw.content_type, promised.as_deref())
                 .map_err(|err| self.manifest_error(err))?;
@@ -377,9 +377,8 @@ impl Pull<'_> {
                 .then_with(|| a.descriptor.digest.cmp(&b.descriptor.digest))
         });
         layers.dedup_by(|a, b| a.descriptor == b.descriptor && a.diff_id == b.diff_id);
-        let jobs = layers
-            .into_iter()
-            .map(|layer| self.fetch_layer(layer, resolved.source));
+        let fetch = |layer| self.fetch_layer(layer, resolved.source);
+        let jobs: Vec<_> = layers.into_iter().map(fetch).collect();
         try_join_all(jobs).await?;
         Ok(())
     }

@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+
 use super::Pull;
 use crate::digest::Digest;
 use crate::progress::Event;
 use crate::registry::RegistryError;
 
-/// Repeats `op` as the retry policy says.
-pub(super) async fn retrying<T>(
+/// Repeats `op` as the retry policy says. Its futures are boxed so that the pull's own is `Send`.
+pub(super) async fn retrying<'f, T>(
     pull: &Pull<'_>,
     digest: Option<&Digest>,
     first_contact: bool,
-    mut op: impl AsyncFnMut() -> Result<T, RegistryError>,
+    mut op: impl FnMut() -> BoxFuture<'f, Result<T, RegistryError>> + Send,
 ) -> Result<T, RegistryError> {
     let mut failures = 0;
     loop {

@@ -91,6 +91,18 @@ impl Bench {
     }
 }
 
+/// A program with several pods pulls in tasks of their own.
+#[tokio::test]
+async fn a_pull_can_be_a_task() {
+    let bench = Bench::small();
+    let (store, reference) = (bench.store(), Reference::parse(&bench.name()).unwrap());
+    let task = tokio::spawn(async move {
+        let progress = crate::progress::Silent;
+        pull(&store, &reference, &PullOptions::default(), &progress).await
+    });
+    assert_eq!(task.await.unwrap().unwrap().layers.len(), 1);
+}
+
 /// Options that try again at once and wait for nobody long.
 fn quick() -> PullOptions {
     PullOptions {
