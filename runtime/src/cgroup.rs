@@ -389,6 +389,50 @@ impl Hierarchies {
     }
 }
 
+impl Hierarchies {
+    /// Moves every process of the unified hierarchy's top cgroup to `leaf` below it.
+    ///
+    /// In a container with a cgroup namespace the top is an ordinary cgroup with the container's
+    /// processes in it, and as long as they are there it hands no controllers down. On a machine's
+    /// real root, and where there is no unified hierarchy, nothing is done.
+    pub fn evacuate(&self, leaf: &str) -> Result<(), CgroupError> {
+        let Some(tree) = self.trees().iter().find(|tree| tree.version == Version::V2) else {
+            return Ok(());
+        };
+        // The real root is the only cgroup without a type, and the only one that need not be empty.
+        if !tree.mount.join("cgroup.type").exists() {
+            return Ok(());
+        }
+        let dir = tree.mount.join(relative(Path::new(leaf))?);
+        match fs::create_dir(&dir) {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(CgroupError::Create { dir, source });
+            }
+            _ => {}
+        }
+        let to = dir.join("cgroup.procs");
+        // Those that fork meanwhile leave children behind: again, until there are none.
+        for _ in 0..100 {
+            let pids = processes::pids_in(&tree.mount)?;
+            if pids.is_empty() {
+                return Ok(());
+            }
+            for pid in pids {
+                match write_file(&to, &pid.to_string()) {
+                    Err(CgroupError::Write { source, .. }) if processes::no_such(&source) => {}
+                    other => other?,
+                }
+            }
+        }
+        let (path, after) = (PathBuf::from("/"), std::time::Duration::ZERO);
+        Err(CgroupError::TimedOut {
+            path,
+            what: "move to a leaf",
+            after,
+        })
+    }
+}
+
 impl Node {
     fn new(tree: &Tree, dir: PathBuf) -> Self {
         Self {

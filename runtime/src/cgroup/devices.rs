@@ -63,6 +63,43 @@ impl Rule {
     }
 }
 
+/// The devices that OCI gives to every container, and the right to make (not to open) any node.
+/// Bundles leave it to the runtime to allow them.
+pub const DEFAULT: [Rule; 11] = [
+    default_rule(Kind::Char, None, None, MKNOD),
+    default_rule(Kind::Block, None, None, MKNOD),
+    // null, zero, full, random, urandom
+    default_rule(Kind::Char, Some(1), Some(3), READ | WRITE | MKNOD),
+    default_rule(Kind::Char, Some(1), Some(5), READ | WRITE | MKNOD),
+    default_rule(Kind::Char, Some(1), Some(7), READ | WRITE | MKNOD),
+    default_rule(Kind::Char, Some(1), Some(8), READ | WRITE | MKNOD),
+    default_rule(Kind::Char, Some(1), Some(9), READ | WRITE | MKNOD),
+    // tty, console, ptmx, pts/*
+    default_rule(Kind::Char, Some(5), Some(0), READ | WRITE | MKNOD),
+    default_rule(Kind::Char, Some(5), Some(1), READ | WRITE | MKNOD),
+    default_rule(Kind::Char, Some(5), Some(2), READ | WRITE | MKNOD),
+    default_rule(Kind::Char, Some(136), None, READ | WRITE | MKNOD),
+];
+
+const fn default_rule(kind: Kind, major: Option<u32>, minor: Option<u32>, access: Access) -> Rule {
+    Rule {
+        allow: true,
+        kind: Some(kind),
+        major,
+        minor,
+        access,
+    }
+}
+
+/// The rules with [`DEFAULT`] behind them, unless they start from "everything is allowed".
+fn with_defaults(mut rules: Vec<Rule>) -> Vec<Rule> {
+    let base = rules.iter().rev().find(|rule| rule.is_about_all());
+    if !base.is_some_and(|rule| rule.allow) {
+        rules.extend(DEFAULT);
+    }
+    rules
+}
+
 /// Reads OCI's rules.
 pub fn rules(list: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>, PlanError> {
     list.iter().map(rule).collect()
@@ -237,12 +274,12 @@ pub fn writes_v1(rules: &[Rule], list_now: &str) -> Result<Vec<Write>, PlanError
 }
 
 impl Cgroup {
-    /// Allows exactly the devices of `list`; an empty list changes nothing.
+    /// Allows the devices of `list` and the [`DEFAULT`] ones; an empty list changes nothing.
     pub(super) fn apply_devices(&self, list: &[LinuxDeviceCgroup]) -> Result<(), CgroupError> {
         if list.is_empty() {
             return Ok(());
         }
-        let rules = rules(list)?;
+        let rules = with_defaults(rules(list)?);
         if let Some(node) = self
             .node("devices")
             .filter(|node| node.version == Version::V1)

@@ -73,22 +73,31 @@ impl Cgroup {
         }
     }
 
-    /// Frozen processes cannot fork, so one round over them is enough; without a freezer rounds go
-    /// on until nobody is left.
+    /// A first round for the usual case, a few processes that just die; then rounds over frozen
+    /// processes, which cannot fork. Without a freezer rounds go on until nobody is left.
     fn kill_each(&self, deadline: Instant) -> Result<(), CgroupError> {
+        let pause = Duration::from_millis(10);
+        let mut freeze = false;
         loop {
-            // A freezer that does not get there still keeps most from forking.
-            let _ = self.set_frozen_for(true, Duration::from_millis(500));
+            if freeze {
+                // A freezer that does not get there still keeps most from forking.
+                let _ = self.set_frozen_for(true, Duration::from_millis(500));
+            }
             let pids = self.all_pids();
             for &pid in pids.iter().flatten() {
                 // It may be gone already.
                 let _ = notify::kill(pid);
             }
+            // A frozen process only dies once it is thawed.
             self.request_frozen(false)?;
-            if pids?.is_empty() || !self.any_alive()? || Instant::now() >= deadline {
-                return Ok(());
+            pids?;
+            match self.wait(Instant::now() + pause, pause, "die", |me| {
+                Ok(!me.any_alive()?)
+            }) {
+                Err(CgroupError::TimedOut { .. }) if Instant::now() < deadline => freeze = true,
+                Err(CgroupError::TimedOut { .. }) => return Ok(()),
+                other => return other,
             }
-            thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -180,7 +189,7 @@ fn frozen(node: &Node) -> Result<bool, CgroupError> {
     }
 }
 
-fn pids_in(dir: &Path) -> Result<Vec<u32>, CgroupError> {
+pub(super) fn pids_in(dir: &Path) -> Result<Vec<u32>, CgroupError> {
     let text = match read_file(&dir.join("cgroup.procs")) {
         // Removed meanwhile: nobody is in it.
         Err(CgroupError::Read { source, .. }) if gone(&source) => return Ok(Vec::new()),
@@ -205,6 +214,11 @@ fn collect(dir: &Path, pids: &mut Vec<u32>) -> Result<(), CgroupError> {
 /// Reading from the directory of a removed cgroup gives ENOENT or ENODEV.
 fn gone(err: &std::io::Error) -> bool {
     super::is_missing(err) || err.raw_os_error() == Some(notify::ENODEV)
+}
+
+/// The process to be moved has ended.
+pub(super) fn no_such(err: &std::io::Error) -> bool {
+    err.raw_os_error() == Some(notify::ESRCH)
 }
 
 /// Whether a process exists and is more than a zombie.

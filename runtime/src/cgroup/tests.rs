@@ -426,26 +426,70 @@ fn devices_are_filtered() {
         return;
     };
     let cgroup = scratch.cgroup("devices");
-    let probe = |cgroup: &Cgroup| {
-        let script = "for d in null zero urandom; do if (: < /dev/$d); then echo $d; fi; done";
-        Process::in_cgroup(cgroup, script).output()
+    // kmsg, mem: not among those that every container may use.
+    let dir = tempfile::tempdir_in("/dev").unwrap();
+    let node = |name: &str, numbers: &str| {
+        let args = [name, "c"].into_iter().chain(numbers.split(' '));
+        let made = Command::new("mknod")
+            .current_dir(dir.path())
+            .args(args)
+            .status()
+            .unwrap();
+        assert!(made.success());
     };
+    node("kmsg", "1 11");
+    node("mem", "1 1");
+    let top = dir.path().to_str().unwrap();
+    let script = format!(
+        "for d in /dev/null {top}/kmsg {top}/mem; do if (: < $d); then echo ${{d##*/}}; fi; done"
+    );
+    let probe = |cgroup: &Cgroup| Process::in_cgroup(cgroup, &script).output();
+    if probe(&cgroup) != "null\nkmsg\nmem\n" {
+        skip!("kmsg and mem cannot be opened here in any case");
+    }
     let apply = |rules: &str| cgroup.apply(&resources(&format!(r#"{{"devices":[{rules}]}}"#)));
     let deny_all = r#"{"allow":false,"access":"rwm"}"#;
-    let null = r#"{"allow":true,"type":"c","major":1,"minor":3,"access":"rwm"}"#;
-    let zero = r#"{"allow":true,"type":"c","major":1,"minor":5,"access":"r"}"#;
-    match apply(&format!("{deny_all},{null}")) {
+    let kmsg = r#"{"allow":true,"type":"c","major":1,"minor":11,"access":"rwm"}"#;
+    let mem = r#"{"allow":true,"type":"c","major":1,"minor":1,"access":"r"}"#;
+    match apply(&format!("{deny_all},{kmsg}")) {
         Err(CgroupError::Devices { source, .. }) => skip!("no device filters here: {source}"),
         other => other.unwrap(),
     }
-    assert_eq!(probe(&cgroup), "null\n");
+    assert_eq!(probe(&cgroup), "null\nkmsg\n");
     // An update replaces the rules.
-    apply(&format!("{deny_all},{null},{zero}")).unwrap();
-    assert_eq!(probe(&cgroup), "null\nzero\n");
-    apply(&format!("{deny_all},{zero}")).unwrap();
-    assert_eq!(probe(&cgroup), "zero\n");
+    apply(&format!("{deny_all},{kmsg},{mem}")).unwrap();
+    assert_eq!(probe(&cgroup), "null\nkmsg\nmem\n");
+    apply(&format!("{deny_all},{mem}")).unwrap();
+    assert_eq!(probe(&cgroup), "null\nmem\n");
+    apply(deny_all).unwrap();
+    assert_eq!(probe(&cgroup), "null\n");
     apply(r#"{"allow":true,"access":"rwm"}"#).unwrap();
-    assert_eq!(probe(&cgroup), "null\nzero\nurandom\n");
+    assert_eq!(probe(&cgroup), "null\nkmsg\nmem\n");
+}
+
+#[test]
+fn a_container_s_own_top_is_evacuated() {
+    let Some(scratch) = Scratch::new() else {
+        return;
+    };
+    if !scratch.hierarchies.is_unified() {
+        skip!("needs a unified hierarchy");
+    }
+    let top = scratch.cgroup("top");
+    let process = Process::sleeping(&top);
+    // As if the namespace began here.
+    let mut tree = scratch.hierarchies.trees()[0].clone();
+    tree.mount = top.unified().unwrap().dir.clone();
+    let inside = Hierarchies::from_trees(vec![tree]);
+    inside.evacuate("init").unwrap();
+    inside.evacuate("init").unwrap();
+    let init = Cgroup::open(&inside, Path::new("init")).unwrap();
+    assert_eq!(init.pids().unwrap(), [process.0.id()]);
+    let pod = Cgroup::create(&inside, Path::new("pod")).unwrap();
+    pod.apply(&resources(r#"{"pids":{"limit":5}}"#)).unwrap();
+    // The real root stays as it is.
+    scratch.hierarchies.evacuate("rkube-test-never").unwrap();
+    assert!(Cgroup::open(&scratch.hierarchies, Path::new("rkube-test-never")).is_err());
 }
 
 #[test]

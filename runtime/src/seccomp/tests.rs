@@ -519,4 +519,6 @@ fn the_default_profile_is_short() {
     println!("{native} instructions for x86_64, {both} with i386");
     assert!(native <= 120, "{native}");
     assert!(both <= 200, "{both}");
+    let arm = compile_for(&profile, Machine::Aarch64).unwrap().len();
+    assert!(arm <= 120, "{arm}");
 }

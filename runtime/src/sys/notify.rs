@@ -12,6 +12,9 @@ use rustix::process::{Pid, Signal};
 /// `ENODEV`, which the files of a removed cgroup give.
 pub(crate) const ENODEV: i32 = libc::ENODEV;
 
+/// `ESRCH`, which attaching a process that has ended gives.
+pub(crate) const ESRCH: i32 = libc::ESRCH;
+
 /// eventfd(2): a counter at 0, non-blocking.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     Ok(rustix::event::eventfd(

@@ -117,6 +117,19 @@ fn oci_rules_are_read() {
     );
 }
 
+#[test]
+fn default_devices_are_always_usable() {
+    let rules = with_defaults(list(&["!a *:* rwm", "c 1:3 r", "!c 1:3 w"]));
+    assert!(decide(&rules, Kind::Char, (1, 3), READ | WRITE | MKNOD));
+    assert!(decide(&rules, Kind::Char, (136, 7), READ | WRITE));
+    assert!(decide(&rules, Kind::Block, (8, 0), MKNOD));
+    assert!(!decide(&rules, Kind::Block, (8, 0), READ));
+    assert!(writes_v1(&rules, "a *:* rwm").is_ok());
+    // Nothing is added to "everything", which v1 could not express beside an exception.
+    let open = list(&["a *:* rwm", "!c 10:200 rwm"]);
+    assert_eq!(with_defaults(open.clone()), open);
+}
+
 /// What the rules say, put as directly as can be: each kind of access by itself.
 fn decide(rules: &[Rule], kind: Kind, (major, minor): (u32, u32), access: Access) -> bool {
     let fits = |rule: &&Rule, bit: Access| {
