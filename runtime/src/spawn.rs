@@ -168,6 +168,12 @@ impl Child {
         release(&self.id, self.park.take())
     }
 
+    /// Gives up a child that is parked, or that waits for the hooks, on a pipe of ours: it exits quietly.
+    pub fn abandon(&mut self) {
+        self.park = None;
+        self.hooks = None;
+    }
+
     /// Waits until the program runs.
     pub fn wait_exec(&mut self) -> Result<(), SpawnError> {
         match self.next()? {

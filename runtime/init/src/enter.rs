@@ -86,7 +86,7 @@ fn container(start: &Start<'_>, so_far: &mut Progress) -> Result<(), Failure> {
         Stage::Sysctls,
         procfs::set_sysctls(record, so_far.proc.as_ref()),
     )?;
-    let mask = at(Stage::Masks, masks::prepare(start))?;
+    let masks = at(Stage::Masks, masks::prepare(start))?;
     let root = at(Stage::Rootfs, rootfs::attach(start))?;
     at(
         Stage::Mounts,
@@ -96,10 +96,11 @@ fn container(start: &Start<'_>, so_far: &mut Progress) -> Result<(), Failure> {
     so_far.root = Some(Fd::adopt(root));
     so_far.terminal = at(Stage::Terminal, terminal::open(start, so_far))?;
     at(Stage::Hooks, pause(start.hooks, start.status, Frame::Hooks))?; // sync 2
-    at(Stage::Masks, masks::apply(record, root, mask.as_ref()))?;
+    at(Stage::Masks, masks::apply(record, root, masks.as_ref()))?;
     at(Stage::ReadonlyPaths, masks::make_readonly(record, root))?;
     at(Stage::Cwd, program::make_directory(record, root))?;
-    at(Stage::Pivot, rootfs::pivot(record, root))
+    let stacked = masks.is_some_and(|masks| masks.stacked);
+    at(Stage::Pivot, rootfs::pivot(record, root, stacked))
 }
 
 /// What makes the process inside it.

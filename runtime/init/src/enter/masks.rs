@@ -15,8 +15,15 @@ use linux_raw_sys::general as k;
 
 const NULL: (u32, u32) = (1, 3);
 
-/// Makes the file system with the masks and puts it where it disappears together with the old root.
-pub(super) fn prepare(start: &Start<'_>) -> Result<Option<Fd>, Fault> {
+/// The file system that the masks are clones of.
+pub(super) struct Masks {
+    tree: Fd,
+    /// Whether it had to be attached, on top of the old root, to be cloned.
+    pub(super) stacked: bool,
+}
+
+/// Makes the file system with the masks.
+pub(super) fn prepare(start: &Start<'_>) -> Result<Option<Masks>, Fault> {
     if start.record.count(&layout::MASKED) == 0 {
         return Ok(None);
     }
@@ -39,40 +46,36 @@ pub(super) fn prepare(start: &Start<'_>) -> Result<Option<Fd>, Fault> {
         ..Attributes::default()
     };
     mnt::set_attributes(tree.raw(), &readonly, false).at(Step::Attributes)?;
-    mnt::set_propagation(c"/", k::MS_SLAVE | k::MS_REC).at(Step::Propagation)?;
-    rootfs::stack(tree.raw()).at(Step::Attach)?;
+    // Before Linux 6.15 only what is attached can be cloned, or mounted upon.
+    let stacked = bound || mnt::clone_tree(tree.raw(), c"directory", false).is_err();
+    if stacked {
+        mnt::set_propagation(c"/", k::MS_SLAVE | k::MS_REC).at(Step::Propagation)?;
+        rootfs::stack(tree.raw()).at(Step::Attach)?;
+    }
     if bound {
         bind_null(start, tree.raw())?;
     }
-    Ok(Some(tree))
+    Ok(Some(Masks { tree, stacked }))
 }
 
 /// In a user namespace: lays the host's null device over the file.
 fn bind_null(start: &Start<'_>, tree: RawFd) -> Result<(), Fault> {
     let is_null =
         |row: &crate::record::Row<'_>| (row.word(device::MAJOR), row.word(device::MINOR)) == NULL;
-    let row = start
-        .record
-        .rows(&layout::DEVICES)
-        .find(is_null)
-        .ok_or(Errno::of(errno::ENODEV))?;
+    let nodes = &mut start.record.rows(&layout::DEVICES);
+    let row = nodes.find(is_null).ok_or(Errno::of(errno::ENODEV))?;
     let null = start
         .fd(row.optional(device::FD))
         .ok_or(Errno::of(errno::ENODEV))?;
     let file = fs::openat2(tree, c"file", k::O_PATH, 0, k::RESOLVE_BENEATH).at(Step::Null)?;
-    // The device itself still has to be laid over /dev/null, so this is a copy, of a tree in our namespace.
-    let copy = match mnt::clone_tree(null, c"", false) {
-        Ok(copy) => copy.release(),
-        Err(_) => null,
-    };
-    mnt::move_mount(copy, file.raw()).at(Step::Null)
+    mnt::move_mount(null, file.raw()).at(Step::Null)
 }
 
 /// Lays a mask over each path; a path that does not exist needs none.
-pub(super) fn apply(record: &Record<'_>, root: RawFd, masks: Option<&Fd>) -> Result<(), Fault> {
+pub(super) fn apply(record: &Record<'_>, root: RawFd, masks: Option<&Masks>) -> Result<(), Fault> {
     let Some(masks) = masks else { return Ok(()) };
     for (index, row) in record.rows(&layout::MASKED).enumerate() {
-        mask(root, row.text(0), masks.raw()).map_err(|fault| fault.of(index))?;
+        mask(root, row.text(0), masks.tree.raw()).map_err(|fault| fault.of(index))?;
     }
     Ok(())
 }

@@ -48,8 +48,8 @@ pub(super) fn stack(tree: RawFd) -> Result<(), Errno> {
     mnt::move_mount(tree, top.raw())
 }
 
-/// Makes the root file system the root, and lets the old one go.
-pub(super) fn pivot(record: &Record<'_>, root: RawFd) -> Result<(), Fault> {
+/// Makes the root file system the root, and lets the old one go, together with the one mount that may be `stacked` on it.
+pub(super) fn pivot(record: &Record<'_>, root: RawFd, stacked: bool) -> Result<(), Fault> {
     if record.has(flag::READONLY_ROOT) {
         let readonly = Attributes {
             set: u64::from(k::MOUNT_ATTR_RDONLY),
@@ -62,8 +62,11 @@ pub(super) fn pivot(record: &Record<'_>, root: RawFd) -> Result<(), Fault> {
         fs::chroot(c".")?;
     } else {
         mnt::pivot_root_here()?;
+        // "." names what lies uppermost here.
         mnt::detach(c".")?;
-        fs::fchdir(root)?;
+        if stacked {
+            mnt::detach(c".")?;
+        }
     }
     let propagation = record.field(header::ROOT_PROPAGATION);
     if matches!(propagation & !k::MS_REC, k::MS_SHARED | k::MS_UNBINDABLE) {
