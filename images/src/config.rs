@@ -238,7 +238,7 @@ impl RegistryConfig {
         mirrors.chain([own]).collect()
     }
 
-    pub(crate) fn scheme(&self, host: &str) -> Scheme {
+    fn scheme(&self, host: &str) -> Scheme {
         match self.host(host).plain_http {
             Some(true) => Scheme::Http,
             Some(false) => Scheme::Https,

@@ -137,9 +137,13 @@ pub async fn pull(
         downloads: Semaphore::new(options.parallel_downloads.max(1)),
         unpacks: Semaphore::new(options.parallel_unpacks.max(1)),
     };
-    let resolved = pull.resolve().await?;
-    pull.fetch_layers(&resolved).await?;
-    pull.record(resolved).await
+    match pull.run().await {
+        // A prune came in between and took what was not yet part of an image.
+        Err(PullError::Store {
+            source: StoreError::Vanished { .. },
+        }) => pull.run().await,
+        other => other,
+    }
 }
 
 /// One pull under way.
@@ -203,17 +207,16 @@ async fn find_local(
         Ok(whole.then_some(image))
     });
     let image = found.await?.map_err(|source| PullError::Store { source })?;
-    Ok(image.filter(|image| {
-        let made_for = Platform {
-            os: image.platform.os.clone(),
-            architecture: image.platform.architecture.clone(),
-            variant: image.platform.variant.clone(),
-        };
-        wanted.suits(&made_for).is_some()
-    }))
+    Ok(image.filter(|image| wanted.suits(&image.platform).is_some()))
 }
 
 impl Pull<'_> {
+    async fn run(&self) -> Result<Image, PullError> {
+        let resolved = self.resolve().await?;
+        self.fetch_layers(&resolved).await?;
+        self.record(resolved).await
+    }
+
     /// Asks the hosts in turn what the reference means.
     async fn resolve(&self) -> Result<Resolved, PullError> {
         let last = self.repositories.len().saturating_sub(1);

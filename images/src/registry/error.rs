@@ -27,15 +27,14 @@ pub enum RegistryError {
         why: String,
     },
     /// The host's certificate is not trusted, or it speaks no TLS.
-    #[error(
-        "registry {host}: TLS failed: {why}: name its authority as caFile in the registries file, \
-         or set plainHttp"
-    )]
+    #[error("registry {host}: TLS failed: {why}: {help}")]
     Tls {
         /// The host.
         host: String,
         /// The cause.
         why: String,
+        /// What to do about it.
+        help: &'static str,
     },
     /// Certificates or keys that the registries file names cannot be used.
     #[error("registry {host}: cannot use {path}: {why}")]
@@ -186,6 +185,7 @@ impl RegistryError {
                 return Self::Tls {
                     host,
                     why: tls.to_string(),
+                    help: tls_help(tls),
                 };
             }
             // `source` of an io::Error skips the error it wraps.
@@ -203,6 +203,22 @@ impl RegistryError {
         } else {
             Self::Broken { host, why }
         }
+    }
+}
+
+fn tls_help(err: &rustls::Error) -> &'static str {
+    use rustls::{AlertDescription, CertificateError, Error};
+    match err {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "name the authority that signed its certificate as caFile in the registries file"
+        }
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "it wants a client certificate: name one as clientCert in the registries file"
+        }
+        Error::InvalidMessage(_) => {
+            "if it speaks plain HTTP, say plainHttp: true in the registries file"
+        }
+        _ => "check its certificate, and the clock of this machine",
     }
 }
 

@@ -15,7 +15,7 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 
 use super::error::RegistryError;
 use super::tls;
-use crate::config::{RegistryConfig, Scheme};
+use crate::config::{HostConfig, RegistryConfig};
 use crate::reference::is_loopback;
 
 const MAX_REDIRECTS: usize = 5;
@@ -150,9 +150,7 @@ impl Transport {
         };
         match (from.scheme(), target.scheme()) {
             (_, "https") | ("http", "http") => Ok(target),
-            ("https", "http") if self.config.scheme(&authority(&target)) == Scheme::Http => {
-                Ok(target)
-            }
+            ("https", "http") if self.settings(&target).plain_http == Some(true) => Ok(target),
             (_, scheme) => {
                 let to = authority(&target);
                 let why = format!("redirect to {scheme}://{to}: only https is followed from https");
@@ -204,6 +202,19 @@ impl Transport {
         Ok(body)
     }
 
+    /// What the registries file says of a URL's host, be it written with the usual port or without.
+    fn settings(&self, url: &Url) -> HostConfig {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        let hosts = &self.config.registries;
+        let named = [authority(url), format!("{host}:{port}")];
+        named
+            .iter()
+            .find_map(|name| hosts.get(name))
+            .cloned()
+            .unwrap_or_default()
+    }
+
     fn client(&self, url: &Url) -> Result<Client, RegistryError> {
         let https = url.scheme() == "https";
         let host = authority(url);
@@ -213,7 +224,7 @@ impl Transport {
             return Ok(client.clone());
         }
         let tls = match https {
-            true => tls::for_host(&host, &self.config.host(&host), &self.system_roots)?,
+            true => tls::for_host(&host, &self.settings(url), &self.system_roots)?,
             false => tls::none(),
         };
         let mut builder = Client::builder()

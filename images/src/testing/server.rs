@@ -14,6 +14,8 @@ use crate::digest::Digest;
 
 /// How often a thread that waits looks whether the registry ends.
 const TICK: Duration = Duration::from_millis(20);
+/// The first byte of a client that speaks TLS; servers answer such a one in plain HTTP.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 pub(super) fn accept(listener: &TcpListener, state: &Arc<State>) {
     std::thread::scope(|scope| {
@@ -87,6 +89,12 @@ impl Read for Patient<'_> {
 }
 
 fn read_request(wire: &mut BufReader<Patient<'_>>) -> io::Result<Option<Seen>> {
+    if wire.fill_buf()?.first() == Some(&TLS_HANDSHAKE) {
+        wire.get_mut()
+            .wire
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")?;
+        return Ok(None);
+    }
     let mut line = String::new();
     if wire.read_line(&mut line)? == 0 {
         return Ok(None);

@@ -234,6 +234,20 @@ async fn certificate_files_that_cannot_be_used_are_named() {
 }
 
 #[tokio::test]
+async fn plain_http_where_tls_is_wanted_is_called_so() {
+    let mut bench = Bench::small();
+    configure(
+        &mut bench,
+        HostConfig {
+            plain_http: Some(false),
+            ..HostConfig::default()
+        },
+    );
+    let outcome = bench.pull().await;
+    bench.expect_failure(outcome, &["TLS failed", "plainHttp: true"]);
+}
+
+#[tokio::test]
 async fn client_certificates_are_shown() {
     let authority = Authority::new();
     let (mut bench, ca) = tls_bench(&authority, true);
@@ -242,7 +256,8 @@ async fn client_certificates_are_shown() {
         ..HostConfig::default()
     };
     configure(&mut bench, host.clone());
-    assert!(bench.pull().await.is_err());
+    let outcome = bench.pull().await;
+    bench.expect_failure(outcome, &["TLS failed", "clientCert"]);
 
     let (cert, key) = authority.sign("client");
     let (cert_file, key_file) = (
