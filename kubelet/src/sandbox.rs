@@ -116,8 +116,10 @@ pub struct Sandbox {
     ready: AsyncFd<OwnedFd>,
     dir: PathBuf,
     pid: i32,
-    /// Each container's cgroup, with its count of OOM kills when the current run began.
-    oom: BTreeMap<String, (Arc<Cgroup>, u64)>,
+    /// The cgroup of each container's current run.
+    cgroups: BTreeMap<String, Arc<Cgroup>>,
+    /// Whether a container's processes outlive its first one: they are in a pid namespace that others share.
+    shared_pids: bool,
 }
 
 impl Sandbox {
@@ -128,18 +130,21 @@ impl Sandbox {
     pub async fn create(request: SandboxRequest) -> Result<Self, SandboxError> {
         blocking(move || {
             let supervisor = request.launch()?;
-            Self::of(supervisor, &request.dir)
+            Self::of(supervisor, &request.dir, request.shared_pids())
         })
         .await
     }
 
     /// Finds the supervisor of an earlier kubelet.
-    pub async fn adopt(dir: &Path) -> Adopted {
-        let owned = dir.to_owned();
+    pub async fn adopt(request: SandboxRequest) -> Adopted {
+        let owned = request.dir.clone();
+        let dir = request.dir.clone();
         let found = blocking(move || {
             let mut supervisor = Supervisor::connect(&owned)?;
             let containers = supervisor.snapshot()?;
-            Ok((Self::of(supervisor, &owned)?, containers))
+            let mut sandbox = Self::of(supervisor, &owned, request.shared_pids())?;
+            sandbox.find_cgroups(&request, &containers);
+            Ok((sandbox, containers))
         })
         .await;
         match found {
@@ -156,14 +161,14 @@ impl Sandbox {
                 }
                 Adopted::Running(sandbox, found)
             }
-            Err(_) => match exits_of(dir) {
+            Err(_) => match exits_of(&dir) {
                 exits if exits.is_empty() => Adopted::Nothing,
                 exits => Adopted::Dead(exits),
             },
         }
     }
 
-    fn of(supervisor: Supervisor, dir: &Path) -> Result<Self, SandboxError> {
+    fn of(supervisor: Supervisor, dir: &Path, shared_pids: bool) -> Result<Self, SandboxError> {
         let socket = supervisor
             .as_fd()
             .try_clone_to_owned()
@@ -174,7 +179,8 @@ impl Sandbox {
             supervisor: Arc::new(Mutex::new(supervisor)),
             dir: dir.to_owned(),
             pid,
-            oom: BTreeMap::new(),
+            cgroups: BTreeMap::new(),
+            shared_pids,
         })
     }
 
@@ -209,8 +215,7 @@ impl Sandbox {
         let supervisor = self.supervisor.clone();
         let name = request.name.clone();
         let (pid, cgroup) = blocking(move || request.start(&supervisor)).await?;
-        let kills = cgroup.oom_kills().unwrap_or(0);
-        self.oom.insert(name, (cgroup, kills));
+        self.cgroups.insert(name, cgroup);
         Ok(pid)
     }
 
@@ -230,7 +235,7 @@ impl Sandbox {
     /// Kills a container and whatever else is in its cgroup.
     pub async fn kill(&self, name: &str) {
         let (supervisor, owned) = (self.supervisor.clone(), name.to_owned());
-        let cgroup = self.oom.get(name).map(|(cgroup, _)| cgroup.clone());
+        let cgroup = self.cgroups.get(name).cloned();
         let _ = blocking(move || {
             // One that ended meanwhile cannot be killed; its cgroup may still hold others' processes.
             let killed = lock(&supervisor).kill_all(&owned);
@@ -249,6 +254,7 @@ impl Sandbox {
             match event {
                 Ok(Some(Event::Exited(container))) => {
                     let exit = self.exit_of(&container);
+                    self.end_stragglers(&container.name).await;
                     // The supervisor keeps an end until somebody has taken note of it.
                     let _ = lock(&self.supervisor).forget(&container.name);
                     return SandboxEvent::Exited(exit);
@@ -264,10 +270,25 @@ impl Sandbox {
     }
 
     fn exit_of(&self, container: &Container) -> Exit {
-        let kills = self.oom.get(&container.name);
-        let oom =
-            kills.is_some_and(|(cgroup, before)| cgroup.oom_kills().is_ok_and(|now| now > *before));
+        let cgroup = self.cgroups.get(&container.name);
+        let oom = cgroup.is_some_and(|cgroup| cgroup.oom_kills().is_ok_and(|kills| kills > 0));
         exit(&container.name, container.attempt, &container.exited, oom)
+    }
+
+    /// Ends what a container's first process left behind, where no pid namespace of its own did.
+    async fn end_stragglers(&self, name: &str) {
+        let Some(cgroup) = self.cgroups.get(name).filter(|_| self.shared_pids).cloned() else { return };
+        let _ = blocking(move || Ok(cgroup.kill()?)).await;
+    }
+
+    /// The cgroups of the containers that an earlier kubelet has started.
+    fn find_cgroups(&mut self, request: &SandboxRequest, containers: &[Container]) {
+        for container in containers {
+            let path = Path::new(&request.cgroup).join(&container.name);
+            if let Ok(cgroup) = Cgroup::open(&request.cgroups, &path) {
+                self.cgroups.insert(container.name.clone(), Arc::new(cgroup));
+            }
+        }
     }
 
     /// The ends that the supervisor wrote down, also when it has died since.

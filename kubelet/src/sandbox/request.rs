@@ -37,6 +37,11 @@ pub struct SandboxRequest {
 }
 
 impl SandboxRequest {
+    /// Whether containers share a pid namespace, with each other or with the host.
+    pub(super) fn shared_pids(&self) -> bool {
+        self.spec.share_process_namespace.unwrap_or(false) || self.spec.host_pid.unwrap_or(false)
+    }
+
     pub(super) fn launch(&self) -> Result<Supervisor, SandboxError> {
         let own = |host: Option<bool>| {
             if host.unwrap_or(false) {
@@ -120,6 +125,13 @@ impl ContainerRequest {
         let path = linux
             .and_then(|linux| linux.cgroups_path().clone())
             .unwrap_or_default();
+        // Each run has a cgroup of its own: counters begin at zero, and nobody is left from the run before.
+        if self.attempt > 0
+            && let Ok(old) = Cgroup::open(&self.cgroups, &path)
+        {
+            old.kill()?;
+            old.delete()?;
+        }
         let cgroup = Cgroup::create(&self.cgroups, &path)?;
         if let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) {
             cgroup.apply(resources)?;

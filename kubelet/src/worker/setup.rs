@@ -40,12 +40,11 @@ impl Worker {
         if self.state.start_time.is_none() {
             self.state.start_time = Some(Timestamp::now());
         }
-        let uid = self.record.uid().to_owned();
         let boot = crate::state::boot_id().unwrap_or_default();
         let same_boot = self.state.boot_id == boot;
         self.state.boot_id = boot;
         let adopted = if same_boot {
-            Sandbox::adopt(&self.node.paths.pod_run(&uid)).await
+            Sandbox::adopt(self.sandbox_request()).await
         } else {
             Adopted::Nothing
         };
@@ -58,6 +57,9 @@ impl Worker {
                     Err(err) => self.reporter.warning("FailedMount", None, err.to_string()),
                 }
                 self.sandbox = Some(sandbox);
+                if let Some(ip) = self.state.pod_ip {
+                    self.node.network.hold_again(&self.record, ip).await;
+                }
                 for exit in containers.exits {
                     self.container_ended(&exit);
                 }
@@ -153,15 +155,7 @@ impl Worker {
         let since = Instant::now();
         let uid = self.record.uid().to_owned();
         let host_network = self.spec().host_network.unwrap_or(false);
-        let sandbox = Sandbox::create(SandboxRequest {
-            dir: self.node.paths.pod_run(&uid),
-            cgroups: self.node.cgroups.clone(),
-            cgroup: self.cgroup(),
-            hostname: self.hostname(),
-            domainname: self.domainname(),
-            spec: self.spec().clone(),
-        })
-        .await?;
+        let sandbox = Sandbox::create(self.sandbox_request()).await?;
         self.reporter.timing("sandbox", since);
         self.state.supervisor = Some(sandbox.pid());
 
@@ -189,6 +183,17 @@ impl Worker {
         // What is observed from here on is true of a supervisor that lives.
         let _ = self.node.paths.save_state(&uid, &self.state);
         Ok(())
+    }
+
+    fn sandbox_request(&self) -> SandboxRequest {
+        SandboxRequest {
+            dir: self.node.paths.pod_run(self.record.uid()),
+            cgroups: self.node.cgroups.clone(),
+            cgroup: self.cgroup(),
+            hostname: self.hostname(),
+            domainname: self.domainname(),
+            spec: self.spec().clone(),
+        }
     }
 
     fn write_etc(&self) -> std::io::Result<()> {
