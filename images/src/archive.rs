@@ -153,3 +153,6 @@ fn read_all(mut reader: impl Read, max: u64) -> io::Result<Option<Vec<u8>>> {
     reader.by_ref().take(max + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= max).then_some(bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,12 +54,20 @@ pub struct Store {
 impl Store {
     /// Opens the store at `root`, making it when there is none.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let store = Self { root: root.into() };
         let failed = |source| StoreError::Open {
             root: root.to_owned(),
             source,
         };
-        let mut dirs = vec![root.to_owned(), store.partial_blobs(), store.images_dir()];
+        // Paths of layers are handed to others, who may be elsewhere.
+        let absolute = std::path::absolute(root).map_err(failed)?;
+        let store = Self {
+            root: absolute.into(),
+        };
+        let mut dirs = vec![
+            store.root.to_path_buf(),
+            store.partial_blobs(),
+            store.images_dir(),
+        ];
         dirs.push(store.partial_layers());
         for algorithm in Algorithm::ALL {
             dirs.push(store.blobs_dir(algorithm));
@@ -150,3 +158,6 @@ impl Store {
         DirLock::wait(&path).map_err(|source| StoreError::Write { source })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::digest::Digest;
-use crate::store::tree::{LayerRecord, summarise};
+use crate::store::tree::{self, LayerRecord};
 use crate::store::{DirLock, Store, StoreError, remove_tree, sync_dir, unique};
 use crate::sys;
 
@@ -183,7 +183,7 @@ impl Store {
         let record = LayerRecord {
             diff_id: diff_id.clone(),
             unpacked: Timestamp::now(),
-            tree: summarise(&scratch.tree())?,
+            tree: tree::summarise(&scratch.tree())?,
         };
         let json = serde_json::to_vec_pretty(&record).expect("a record is plain data");
         fs_err::write(scratch.0.join("layer.json"), json)?;
@@ -261,3 +261,6 @@ impl Archive<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
