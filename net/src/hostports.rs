@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cidr::Cidr;
+use crate::iptables::Jumps;
 use crate::iptables::command::{Backend, Iptables, IptablesError, legacy_in_use};
-use crate::netlink::conntrack;
+use crate::netlink::{conntrack, nftables};
 use crate::rules::{HostPort, Ruleset, RulesetError};
 use crate::{iptables, lock, sysctl};
 
@@ -97,6 +98,8 @@ struct Record {
     boot_id: String,
     backend: Backend,
     progress: Progress,
+    /// The generation of the packet filter when they had, if it counts generations.
+    generation: Option<u32>,
     bridge: String,
     subnet: Cidr,
     ports: Vec<HostPort>,
@@ -251,6 +254,9 @@ impl HostPorts {
                 && record.progress == Progress::Settled
         });
         let recorded = record.is_some();
+        let then = record.as_ref().and_then(|record| record.generation);
+        let known = then.is_some() && then == generation(iptables.backend);
+        let jumps = if known { Jumps::Known } else { Jumps::Asked };
         let ports = record.map(|record| record.ports).unwrap_or_default();
         let rules = Ruleset {
             bridge: self.bridge.clone(),
@@ -263,6 +269,7 @@ impl HostPorts {
             rules,
             recorded,
             written,
+            jumps,
             _lock: lock,
         })
     }
@@ -312,6 +319,7 @@ struct Session<'a> {
     recorded: bool,
     /// The record says that the rules for it are there.
     written: bool,
+    jumps: Jumps,
     _lock: File,
 }
 
@@ -323,8 +331,11 @@ impl Session<'_> {
         added: &[HostPort],
         removed: &[HostPort],
     ) -> Result<(), PublishError> {
+        let delta = iptables::delta(added, removed, self.jumps);
+        if self.written && delta.is_empty() {
+            return self.owner.route_localnet("1"); // the bridge may be a new one
+        }
         self.write(rules, Progress::Unsettled)?;
-        let delta = iptables::delta(added, removed);
         let mut done = if self.written {
             self.iptables.restore(&delta)
         } else {
@@ -368,6 +379,7 @@ impl Session<'_> {
                 boot_id: lock::boot_id()?,
                 backend: self.iptables.backend,
                 progress,
+                generation: generation(self.iptables.backend),
                 bridge: rules.bridge.clone(),
                 subnet: rules.subnet,
                 ports: rules.ports.clone(),
@@ -379,5 +391,15 @@ impl Session<'_> {
             fs_err::rename(&temporary, self.owner.dir.join(STATE))
         };
         write().map_err(|err| self.owner.failed(err))
+    }
+}
+
+/// What tells whether somebody has changed the packet filter. Only `nf_tables` has such a number;
+/// a change by somebody else in the moment between our own and reading it goes unnoticed until
+/// [`HostPorts::verify`].
+fn generation(backend: Backend) -> Option<u32> {
+    match backend {
+        Backend::Nft => nftables::generation().ok().flatten(),
+        Backend::Legacy => None,
     }
 }

@@ -171,24 +171,41 @@ pub(crate) fn full(rules: &Ruleset, saved: &str) -> String {
     batch
 }
 
-/// The batch that adds and removes single ports. It fails, and changes nothing in the table `nat`,
-/// when a jump of ours, a chain of ours, or a rule to be removed is missing.
-pub(crate) fn delta(added: &[HostPort], removed: &[HostPort]) -> String {
+/// Whether the jumps to our chains are known to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Jumps {
+    /// Nobody has touched the packet filter since we did.
+    Known,
+    /// Somebody may have. Asking costs `iptables-nft-restore` a look at every rule of the table.
+    Asked,
+}
+
+/// The batch that adds and removes single ports. It fails, and changes nothing, when a chain of
+/// ours, a rule to be removed, or a jump that is asked for is missing.
+pub(crate) fn delta(added: &[HostPort], removed: &[HostPort], jumps: Jumps) -> String {
     let mut batch = String::new();
     for table in TABLES {
-        let _ = writeln!(batch, "*{table}");
-        for jump in JUMPS.iter().filter(|jump| jump.table == table) {
-            let _ = writeln!(batch, "-C {} {}", jump.from, jump.rule());
-        }
+        let ask = |jump: &&Jump| jumps == Jumps::Asked && jump.table == table;
+        let mut lines: Vec<_> = JUMPS
+            .iter()
+            .filter(ask)
+            .map(|jump| format!("-C {} {}", jump.from, jump.rule()))
+            .collect();
         if table == "nat" {
-            for port in removed {
-                let _ = writeln!(batch, "-D {HOSTPORT} {}", port_rule(port));
-            }
-            for port in added {
-                let _ = writeln!(batch, "-A {HOSTPORT} {}", port_rule(port));
-            }
+            lines.extend(
+                removed
+                    .iter()
+                    .map(|port| format!("-D {HOSTPORT} {}", port_rule(port))),
+            );
+            lines.extend(
+                added
+                    .iter()
+                    .map(|port| format!("-A {HOSTPORT} {}", port_rule(port))),
+            );
         }
-        batch.push_str("COMMIT\n");
+        if !lines.is_empty() {
+            let _ = writeln!(batch, "*{table}\n{}\nCOMMIT", lines.join("\n"));
+        }
     }
     batch
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod conntrack;
 pub(crate) mod message;
+pub(crate) mod nftables;
 pub(crate) mod route;
 
 use std::io;

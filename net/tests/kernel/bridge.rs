@@ -189,9 +189,24 @@ fn a_veth_goes_with_its_namespace() {
         return;
     }
     let world = World::new();
+    let mut took = Vec::new();
     let pods: Vec<_> = (2..22)
-        .map(|n| world.pod(&format!("10.77.0.{n}")))
+        .map(|n| {
+            let pod = create_netns().unwrap();
+            let ip = format!("10.77.0.{n}").parse().unwrap();
+            world.on_host(|| {
+                let start = std::time::Instant::now();
+                world
+                    .bridge
+                    .attach(pod.as_fd(), ip, &n.to_string())
+                    .unwrap();
+                took.push(start.elapsed());
+            });
+            pod
+        })
         .collect();
+    took.sort();
+    println!("attach, median {:?}, worst {:?}", took[10], took[19]);
     let ports = || {
         sh(&world.host, "ip -o link show master rkube0 | wc -l")
             .trim()
