@@ -212,7 +212,7 @@ fn collect(dir: &Path, pids: &mut Vec<u32>) -> Result<(), CgroupError> {
 }
 
 /// Reading from the directory of a removed cgroup gives ENOENT or ENODEV.
-fn gone(err: &std::io::Error) -> bool {
+pub(super) fn gone(err: &std::io::Error) -> bool {
     super::is_missing(err) || err.raw_os_error() == Some(notify::ENODEV)
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Cgroup, CgroupError, Node, Version, is_missing, read_file, subdirs};
+use super::{Cgroup, CgroupError, Node, Version, is_missing, processes, read_file, subdirs};
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -347,7 +347,11 @@ fn oom_kills_v1(dir: &Path) -> Result<u64, CgroupError> {
     let control = table(&read_file(&dir.join("memory.oom_control"))?);
     let mut sum = control.get("oom_kill").copied().unwrap_or(0);
     for child in subdirs(dir)? {
-        sum += oom_kills_v1(&dir.join(child))?;
+        sum += match oom_kills_v1(&dir.join(child)) {
+            // Removed while we were looking.
+            Err(CgroupError::Read { source, .. }) if processes::gone(&source) => 0,
+            other => other?,
+        };
     }
     Ok(sum)
 }

@@ -350,6 +350,27 @@ fn usage_is_counted() {
 }
 
 #[test]
+fn counting_goes_on_while_children_come_and_go() {
+    let Some(scratch) = Scratch::new() else {
+        return;
+    };
+    let pod = scratch.cgroup("pod");
+    let child = pod.dir("memory").unwrap().join("child");
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            for _ in 0..2000 {
+                fs::create_dir(&child).unwrap();
+                fs::remove_dir(&child).unwrap();
+            }
+        });
+        while !worker.is_finished() {
+            assert_eq!(pod.oom_kills().unwrap(), 0);
+            assert!(pod.all_pids().unwrap().is_empty());
+        }
+    });
+}
+
+#[test]
 fn throttling_is_counted() {
     let Some(scratch) = Scratch::new() else {
         return;
