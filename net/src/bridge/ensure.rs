@@ -146,7 +146,7 @@ impl Bridge {
             return Err(BridgeError::NotABridge { name: name.clone() });
         }
         let host = Host::observe(&mut socket).map_err(failed)?;
-        host.refuse_overlap(config.subnet, link.map(|link| link.index))
+        host.refuse_overlap(config)
     }
 
     /// Removes the bridge, and with it every pod's way out. Not being there is success.
@@ -187,7 +187,7 @@ fn link_or_create(
             };
         }
         let host = Host::observe(socket).map_err(failed)?;
-        host.refuse_overlap(config.subnet, None)?;
+        host.refuse_overlap(config)?;
         let request = route::create_bridge(name, Mac::of(gateway).0, host.mtu());
         match socket.send(vec![request]) {
             // Made by another process just now: look again.
@@ -237,7 +237,7 @@ fn ensure_address(
             subnet: config.subnet,
         }),
         None => {
-            host.refuse_overlap(config.subnet, Some(index))?;
+            host.refuse_overlap(config)?;
             let request = route::add_address(index, gateway, config.subnet.prefix());
             socket.send(vec![request]).map_err(failed)
         }
@@ -274,10 +274,12 @@ struct Host {
 
 impl Host {
     fn observe(socket: &mut Socket) -> Result<Self, NetlinkError> {
+        let (addresses, routes) = (route::addresses(socket)?, route::routes(socket)?);
+        // Last, so that every address and route seen has its device among them.
         Ok(Self {
             links: route::links(socket)?,
-            addresses: route::addresses(socket)?,
-            routes: route::routes(socket)?,
+            addresses,
+            routes,
         })
     }
 
@@ -289,8 +291,14 @@ impl Host {
         link.map_or(ETHERNET_MTU, |link| link.mtu)
     }
 
-    /// Refuses a range of which anything is used on another device than `own`.
-    fn refuse_overlap(&self, subnet: Cidr, own: Option<u32>) -> Result<(), BridgeError> {
+    /// Refuses a range of which anything is used on another device than the bridge.
+    fn refuse_overlap(&self, config: &BridgeConfig) -> Result<(), BridgeError> {
+        let subnet = config.subnet;
+        let own = self
+            .links
+            .iter()
+            .find(|link| link.name == config.name)
+            .map(|link| link.index);
         let addresses = self.addresses.iter().filter_map(|address| {
             Some((Cidr::of(address.ip, address.prefix)?, Some(address.index)))
         });
@@ -344,26 +352,20 @@ mod tests {
 
     #[test]
     fn a_range_in_use_is_refused_with_the_device() {
-        let subnet = "10.77.0.0/22".parse().unwrap();
-        let err = host("10.0.0.0/8", 3)
-            .refuse_overlap(subnet, None)
-            .unwrap_err();
+        let config = BridgeConfig::default();
+        let own = BridgeConfig {
+            name: "vpn0".to_owned(),
+            ..config.clone()
+        };
+        let err = host("10.0.0.0/8", 3).refuse_overlap(&config).unwrap_err();
         assert_eq!(
             err.to_string(),
             "the pods' addresses 10.77.0.0/22 overlap 10.0.0.0/8, which this host reaches through \
              vpn0: choose a free range with --pod-subnet"
         );
-        assert!(
-            host("10.77.0.0/22", 3)
-                .refuse_overlap(subnet, Some(3))
-                .is_ok()
-        );
-        assert!(
-            host("192.168.0.0/16", 3)
-                .refuse_overlap(subnet, None)
-                .is_ok()
-        );
-        assert!(host("0.0.0.0/0", 3).refuse_overlap(subnet, None).is_ok());
+        assert!(host("10.77.0.0/22", 3).refuse_overlap(&own).is_ok());
+        assert!(host("192.168.0.0/16", 3).refuse_overlap(&config).is_ok());
+        assert!(host("0.0.0.0/0", 3).refuse_overlap(&config).is_ok());
         assert_eq!(host("10.0.0.0/8", 3).mtu(), 9000);
     }
 
