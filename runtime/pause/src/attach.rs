@@ -69,14 +69,10 @@ impl Supervisor {
             (attach.stdout, Stream::Stdout),
             (attach.stderr, Stream::Stderr),
         ];
-        let mut next = 0;
-        for (_, stream) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
-            let to = self
-                .received()
-                .take(next)
-                .ok_or(Refused::new(Refusal::Malformed))?;
-            next += 1;
-            self.copy_to(id, stream, to)?;
+        let wanted = wanted.into_iter().filter(|(wanted, _)| *wanted);
+        for (index, (_, stream)) in wanted.enumerate() {
+            let to = self.received().take(index);
+            self.copy_to(id, stream, to.ok_or(Refused::new(Refusal::Malformed))?)?;
         }
         self.reply(asker, (Kind::Ok, id), stdin.as_ref().map(Fd::raw), &|_| {});
         Ok(())
@@ -103,6 +99,7 @@ impl Supervisor {
     }
 
     /// The client has gone.
+    #[inline(never)]
     pub(crate) fn end_attachment(&mut self, index: usize) {
         if let Some(slot) = self.tables.attachments.get_mut(index) {
             let slot = core::mem::replace(slot, Attachment::FREE);

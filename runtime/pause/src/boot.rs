@@ -37,7 +37,8 @@ const fn malformed() -> Errno {
     Errno::of(errno::EBADMSG)
 }
 
-/// Does all of it, and tells the client.
+/// Does all of it, and tells the client. Its frame is large, and is to be gone when the loop begins.
+#[inline(never)]
 pub(crate) fn boot() -> Result<Booted, ()> {
     let socket = Fd::adopt(BOOT_FD);
     // Before anything else: descriptors are about to arrive.

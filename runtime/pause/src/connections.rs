@@ -35,6 +35,7 @@ pub(crate) struct Asker {
 
 impl Supervisor {
     /// Takes a connection in, if it is root's and there is a place.
+    #[inline(never)]
     pub(crate) fn accept(&mut self) {
         let Ok(socket) = seqpacket::accept(self.listener.raw()) else {
             return;
@@ -61,6 +62,7 @@ impl Supervisor {
     }
 
     /// Ends a connection.
+    #[inline(never)]
     pub(crate) fn disconnect(&mut self, index: usize) {
         if let Some(slot) = self.tables.connections.get_mut(index) {
             let connection = core::mem::replace(slot, Connection::FREE);
@@ -69,6 +71,7 @@ impl Supervisor {
     }
 
     /// One message arrived, or the connection ended.
+    #[inline(never)]
     pub(crate) fn on_message(&mut self, index: usize) {
         match self.receive(index) {
             Ok(Some(request)) if request.len > 0 => self.on_request(index, &request),
@@ -169,6 +172,7 @@ impl Supervisor {
     }
 
     /// Tells everyone who wants to know how the container in place `index` stands now.
+    #[inline(never)]
     pub(crate) fn publish(&mut self, kind: Kind, index: usize) {
         let Some(slot) = self.tables.containers.get(index) else {
             return;

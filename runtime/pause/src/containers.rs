@@ -322,6 +322,7 @@ impl Supervisor {
 
     /// A starting process has something to say: that it is parked, why it failed, or, by the end of the pipe, that its
     /// program runs.
+    #[inline(never)]
     pub(crate) fn on_status(&mut self, index: usize) {
         let Some(slot) = self.tables.containers.get_mut(index) else {
             return;
@@ -373,6 +374,7 @@ impl Supervisor {
     }
 
     /// A container's terminal arrives.
+    #[inline(never)]
     pub(crate) fn on_console(&mut self, index: usize) {
         let Some(slot) = self.tables.containers.get_mut(index) else {
             return;
@@ -398,6 +400,7 @@ impl Supervisor {
     }
 
     /// A container's first process has ended: everything it has said is written down before its end is told.
+    #[inline(never)]
     pub(crate) fn on_container_ended(&mut self, index: usize, ended: Ended) {
         self.on_status(index);
         self.drain(index);

@@ -103,6 +103,7 @@ impl Supervisor {
     }
 
     /// An exec'd process has failed, or, by the end of the pipe, its program runs.
+    #[inline(never)]
     pub(crate) fn on_exec_status(&mut self, index: usize) {
         let Some(slot) = self.tables.execs.get_mut(index) else {
             return;
@@ -137,6 +138,7 @@ impl Supervisor {
     }
 
     /// An exec'd process has ended: only its asker is told, and only if it ever ran.
+    #[inline(never)]
     pub(crate) fn on_exec_ended(&mut self, index: usize, ended: Ended) {
         self.on_exec_status(index);
         let Some(slot) = self.tables.execs.get_mut(index) else {

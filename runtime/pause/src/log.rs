@@ -47,9 +47,10 @@ impl Log {
         Ok(())
     }
 
-    /// Whether `more` bytes would make the file too large.
-    pub(crate) fn full(&self, more: usize) -> bool {
-        self.limits.size > 0 && self.size > 0 && self.size + more as u64 > self.limits.size
+    /// Whether the next line belongs into a new file: `waiting` bytes are still to be written, and `more` would be too much.
+    pub(crate) fn full(&self, waiting: usize, more: usize) -> bool {
+        let size = self.size + waiting as u64;
+        self.limits.size > 0 && size > 0 && size + more as u64 > self.limits.size
     }
 
     /// Appends whole lines. If the disk takes only some of them, none stay: half a line is no line.

@@ -161,11 +161,11 @@ impl Supervisor {
             let mut writer = LineWriter::new(log, &mut scratch.lines, stream);
             lines.flush(|piece| writer.line(piece));
             writer.finish();
-            self.warm = true;
         }
     }
 
     /// Gives back the pages of whatever is not needed while nothing happens.
+    #[inline(never)]
     pub(crate) fn cool_down(&mut self) {
         let Tables {
             containers,
@@ -240,9 +240,9 @@ impl<'a> LineWriter<'a> {
 
     fn line(&mut self, piece: Piece<'_>) {
         let size = Prefix::LEN + piece.kept.len() + piece.fresh.len() + 1;
-        if self.log.full(self.len + size) && self.log.size + self.len as u64 > 0 {
+        if self.log.full(self.len, size) {
             self.write();
-            if self.log.full(size) {
+            if self.log.full(0, size) {
                 self.log.rotate();
                 self.rotated = true;
             }

@@ -9,6 +9,7 @@ use crate::containers::call;
 use crate::supervisor::{Request, Supervisor};
 
 /// A request whose bytes have been understood.
+#[derive(Clone, Copy)]
 enum Asked {
     Hello(Hello),
     Prepare(Prepare),
@@ -54,6 +55,7 @@ impl Asked {
 
 impl Supervisor {
     /// Carries out the request that lies in the message buffer.
+    #[inline(never)]
     pub(crate) fn on_request(&mut self, index: usize, request: &Request) {
         let connection = self
             .tables
