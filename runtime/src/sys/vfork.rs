@@ -169,8 +169,8 @@ unsafe fn clone3(
     args: *const libc::clone_args,
     run: extern "C" fn(*mut Shared) -> !,
     arg: *mut Shared,
-) -> isize {
-    let ret: isize;
+) -> c_long {
+    let ret: c_long;
     // SAFETY: in the child the stack pointer is the new stack's end, and registers are as before; it calls `run`, which
     // never returns. In the parent only the registers named here have changed.
     unsafe {
@@ -183,7 +183,7 @@ unsafe fn clone3(
             "call r13",
             "ud2",
             "2:",
-            inlateout("rax") libc::SYS_clone3 as isize => ret,
+            inlateout("rax") libc::SYS_clone3 => ret,
             in("rdi") args,
             in("rsi") size_of::<libc::clone_args>(),
             in("r12") arg,
@@ -201,8 +201,8 @@ unsafe fn clone3(
     args: *const libc::clone_args,
     run: extern "C" fn(*mut Shared) -> !,
     arg: *mut Shared,
-) -> isize {
-    let ret: isize;
+) -> c_long {
+    let ret: c_long;
     // SAFETY: as above.
     unsafe {
         asm!(
@@ -213,7 +213,7 @@ unsafe fn clone3(
             "blr x21",
             "brk #1",
             "2:",
-            inlateout("x0") args as isize => ret,
+            inlateout("x0") args => ret,
             in("x1") size_of::<libc::clone_args>(),
             in("x8") libc::SYS_clone3,
             in("x20") arg,

@@ -1,0 +1,13 @@
+//! The supervisor against the real kernel: real namespaces, real processes, real signals.
+//!
+//! Needs root and a static busybox; without, every test prints `SKIP`. Everything a test makes lies in a temporary
+//! directory or dies with its supervisor, which is killed when the test ends, however that happens.
+
+mod attach;
+mod bed;
+mod containers;
+mod exec;
+mod hostile;
+mod logs;
+mod pod;
+mod recovery;
