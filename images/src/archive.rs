@@ -108,8 +108,8 @@ impl Import<'_> {
     fn file(&self, file: File, path: Option<&Path>) -> Result<Vec<Image>, ImportError> {
         let compression = spool::sniff(&file).map_err(ImportError::read)?;
         let index = members::Index::of(&file, compression, &self.options.limits)?;
-        let (is_oci, is_docker) = (index.has("index.json"), index.has("manifest.json"));
-        if !(index.has("oci-layout") && is_oci) && !is_docker {
+        let is_oci = index.has("index.json") && index.has("oci-layout");
+        if !is_oci && !index.has("manifest.json") {
             if index.is_empty() {
                 let name = path.map_or_else(|| PathBuf::from("standard input"), Path::to_owned);
                 return Err(ImportError::Unrecognised { name });

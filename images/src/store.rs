@@ -26,6 +26,7 @@ use crate::sys;
 
 mod durable;
 mod error;
+mod find;
 mod fsck;
 mod images;
 mod partial;

@@ -31,6 +31,7 @@ use crate::sys;
 mod attributes;
 mod entries;
 mod error;
+mod header;
 mod number;
 mod pax;
 mod place;

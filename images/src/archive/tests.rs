@@ -311,6 +311,7 @@ fn of_several_images_one_is_chosen_by_name_and_platform() {
     assert!(err.contains("two:1") && err.contains("three"), "{err}");
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 #[test]
 fn hostile_and_damaged_archives_are_refused() {
     if !is_root("hostile_and_damaged_archives_are_refused") {

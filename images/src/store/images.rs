@@ -5,14 +5,12 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::find::{existing, find_record, owned_name};
 use super::record::{Descriptor, Record, parse_config, read_record};
 use super::{Blob, Image, LayerRef, NewImage, Store, StoreError};
 use crate::digest::Digest;
 use crate::platform::Platform;
 use crate::sys;
-
-/// The shortest ID prefix that [`Store::find`] takes.
-const MIN_PREFIX: usize = 4;
 
 /// What stops [`Store::remove`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +109,8 @@ impl Store {
         self.image(&record)
     }
 
-    /// The image with this name, ID, manifest digest, `name@digest`, or unique ID prefix.
+    /// The image with this name (as recorded, or as people shorten it), ID, manifest digest,
+    /// `name@digest`, or unique ID prefix.
     pub fn find(&self, name: &str) -> Result<Option<Image>, StoreError> {
         let records = self.records_and(&mut Vec::new())?;
         find_record(&records, name)?
@@ -200,12 +199,12 @@ impl Store {
         let _lock = self.lock()?;
         let records = self.records_and(&mut Vec::new())?;
         let mut record = existing(&records, name)?.clone();
-        let by_name = record.names.contains_key(name);
-        if by_name && record.names.len() > 1 {
-            record.names.remove(name);
+        let by_name = owned_name(&record, name);
+        if let Some(name) = by_name.filter(|_| record.names.len() > 1) {
+            record.names.remove(&name);
             self.write_record(&record)?;
             return Ok(Removed {
-                untagged: vec![name.to_owned()],
+                untagged: vec![name],
                 deleted: None,
             });
         }
@@ -323,53 +322,4 @@ fn verified(blob: &Blob) -> Result<&Digest, StoreError> {
         });
     }
     Ok(&blob.digest)
-}
-
-fn existing<'a>(records: &'a [Record], name: &str) -> Result<&'a Record, StoreError> {
-    find_record(records, name)?.ok_or_else(|| StoreError::NotFound {
-        name: name.to_owned(),
-    })
-}
-
-/// A name goes before an ID that looks the same.
-fn find_record<'a>(records: &'a [Record], name: &str) -> Result<Option<&'a Record>, StoreError> {
-    if let Some(found) = records
-        .iter()
-        .find(|record| record.names.contains_key(name))
-    {
-        return Ok(Some(found));
-    }
-    let text = name.rsplit_once('@').map_or(name, |(_, digest)| digest);
-    if let Ok(digest) = Digest::parse(text) {
-        let found = records
-            .iter()
-            .find(|r| r.id == digest || r.manifest.digest == digest);
-        return Ok(found);
-    }
-    let prefix = text
-        .strip_prefix("sha256:")
-        .or_else(|| text.strip_prefix("sha512:"));
-    let prefix = prefix.unwrap_or(text);
-    if prefix.len() < MIN_PREFIX || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Ok(None);
-    }
-    let fits = |digest: &Digest| digest.hex().starts_with(&prefix.to_ascii_lowercase());
-    let found: Vec<&Record> = records
-        .iter()
-        .filter(|r| fits(&r.id) || fits(&r.manifest.digest))
-        .collect();
-    if found.len() > 1 {
-        let candidates = found
-            .iter()
-            .map(|record| match record.names.keys().next() {
-                Some(name) => format!("{} ({name})", record.id.short()),
-                None => record.id.short().to_owned(),
-            })
-            .collect();
-        return Err(StoreError::Ambiguous {
-            prefix: name.to_owned(),
-            candidates,
-        });
-    }
-    Ok(found.first().copied())
 }

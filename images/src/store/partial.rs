@@ -12,6 +12,10 @@ use crate::sys;
 
 /// What [`Store::partial`] gives: the finished blob, or the right to write it.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, and matched at once"
+)]
 pub enum Claim {
     /// The blob is there; perhaps another process just finished it.
     Complete(PathBuf),

@@ -90,6 +90,7 @@ impl Store {
             freed: Vec::new(),
         };
         pass.images(&mut records, in_use)?;
+        pass.asides().map_err(failed)?;
         pass.layers(&records)
             .and_then(|()| pass.blobs(&records))
             .map_err(failed)?;
@@ -211,6 +212,27 @@ impl Pass<'_> {
                 why,
                 bytes: 0,
             });
+        }
+        Ok(())
+    }
+
+    /// Records whose writer was killed before the rename. Live writers hold the lock we hold.
+    fn asides(&mut self) -> io::Result<()> {
+        for entry in fs_err::read_dir(self.store.images_dir())? {
+            let path = entry?.path();
+            let name = file_name(&path);
+            if !name.starts_with('.') {
+                continue;
+            }
+            let bytes = fs_err::metadata(&path)?.blocks() * 512;
+            if !self.options.dry_run {
+                fs_err::remove_file(&path)?;
+            }
+            self.note(
+                format!("unfinished record {name}"),
+                "its writer was killed",
+                bytes,
+            );
         }
         Ok(())
     }

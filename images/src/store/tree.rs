@@ -81,7 +81,7 @@ impl Walk {
         // A directory's size and link count are the file system's own affair.
         let (size, links) = match kind {
             sys::Kind::Directory => (0, 0),
-            _ => (stat.st_size, u64::from(stat.st_nlink)),
+            _ => (stat.st_size, stat.st_nlink),
         };
         if kind == sys::Kind::RegularFile {
             self.bytes += u64::try_from(size).unwrap_or(0);

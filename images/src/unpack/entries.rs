@@ -8,14 +8,12 @@
 //! files in PAX headers.
 
 use super::error::shown;
+use super::header::{BLOCK, Header, until_nul};
 use super::pax::Pax;
 use super::sparse::{self, SparseMap};
 use super::stream::Source;
 use super::{Limits, UnpackError, number};
 use crate::sys::Mtime;
-
-/// Headers and contents are padded to this.
-pub(crate) const BLOCK: usize = 512;
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -281,12 +279,6 @@ impl<'a, S: Source> Entries<'a, S> {
                 .filter(|&number| number != u32::MAX)
                 .ok_or_else(|| bad(what, &name))
         };
-        let device = |field: &[u8], max: u32| {
-            let number = number::parse_unsigned(field).and_then(|n| u32::try_from(n).ok());
-            number
-                .filter(|&number| number <= max)
-                .ok_or_else(|| bad("device number", &name))
-        };
         let typeflag = header.typeflag();
         let has_content = matches!(typeflag, 0 | b'0' | b'7' | b'S');
         let stored = match pax.size {
@@ -294,27 +286,8 @@ impl<'a, S: Source> Entries<'a, S> {
             Some(size) => size,
             None => header.size(at)?,
         };
-        let devices = || -> Result<(u32, u32), UnpackError> {
-            Ok((
-                device(header.field(329, 8), 0xfff)?,
-                device(header.field(337, 8), 0xf_ffff)?,
-            ))
-        };
         let mut entry = Entry {
-            kind: match typeflag {
-                0 if name.ends_with(b"/") => Kind::Directory,
-                0 | b'0' | b'7' | b'S' => Kind::File,
-                b'1' => Kind::HardLink { target },
-                b'2' => Kind::Symlink { target },
-                b'3' => devices().map(|(major, minor)| Kind::CharDevice { major, minor })?,
-                b'4' => devices().map(|(major, minor)| Kind::BlockDevice { major, minor })?,
-                b'5' => Kind::Directory,
-                b'6' => Kind::Fifo,
-                other => {
-                    let problem = format!("its type {:?} is unknown", char::from(other));
-                    return Err(UnpackError::refused(&name, problem));
-                }
-            },
+            kind: kind_of(header, &name, target, at)?,
             mode: number::parse_unsigned(header.field(100, 8))
                 .and_then(|mode| u32::try_from(mode & 0o7777).ok())
                 .ok_or_else(|| bad("mode", &name))?,
@@ -343,59 +316,36 @@ impl<'a, S: Source> Entries<'a, S> {
     }
 }
 
-/// One header block.
-pub(super) struct Header([u8; BLOCK]);
-
-impl Header {
-    pub(super) fn field(&self, start: usize, len: usize) -> &[u8] {
-        &self.0[start..start + len]
-    }
-
-    fn typeflag(&self) -> u8 {
-        self.0[156]
-    }
-
-    fn size(&self, offset: u64) -> Result<u64, UnpackError> {
-        // Far above any real file, and far below where sums overflow.
-        let size = number::parse_unsigned(self.field(124, 12)).filter(|&size| size < 1 << 56);
-        let problem = "a header's size is impossible".to_owned();
-        size.ok_or(UnpackError::Malformed { offset, problem })
-    }
-
-    /// ustar's prefix stands in front of the name. GNU uses the place for other things.
-    fn name(&self) -> Vec<u8> {
-        let name = until_nul(self.field(0, 100).to_vec());
-        let prefix = until_nul(self.field(345, 155).to_vec());
-        if self.field(257, 6) != b"ustar\0" || prefix.is_empty() {
-            return name;
+fn kind_of(
+    header: &Header,
+    name: &[u8],
+    target: Vec<u8>,
+    offset: u64,
+) -> Result<Kind, UnpackError> {
+    let number = |start: usize, max: u32| {
+        let number = number::parse_unsigned(header.field(start, 8));
+        let number = number
+            .and_then(|n| u32::try_from(n).ok())
+            .filter(|&number| number <= max);
+        let problem = format!("entry {:?} has an impossible device number", shown(name));
+        number.ok_or(UnpackError::Malformed { offset, problem })
+    };
+    // What the kernel's dev_t has room for.
+    let device = || -> Result<_, UnpackError> { Ok((number(329, 0xfff)?, number(337, 0xf_ffff)?)) };
+    Ok(match header.typeflag() {
+        0 if name.ends_with(b"/") => Kind::Directory,
+        0 | b'0' | b'7' | b'S' => Kind::File,
+        b'1' => Kind::HardLink { target },
+        b'2' => Kind::Symlink { target },
+        b'3' => device().map(|(major, minor)| Kind::CharDevice { major, minor })?,
+        b'4' => device().map(|(major, minor)| Kind::BlockDevice { major, minor })?,
+        b'5' => Kind::Directory,
+        b'6' => Kind::Fifo,
+        other => {
+            let problem = format!("its type {:?} is unknown", char::from(other));
+            return Err(UnpackError::refused(name, problem));
         }
-        [&prefix[..], b"/", &name[..]].concat()
-    }
-
-    fn link(&self) -> Vec<u8> {
-        until_nul(self.field(157, 100).to_vec())
-    }
-
-    /// The sum of all bytes, the field itself taken as spaces; some old writers summed signed bytes.
-    fn checksum_fits(&self) -> bool {
-        let bytes = || {
-            self.0.iter().enumerate().map(|(at, &byte)| match at {
-                148..156 => b' ',
-                _ => byte,
-            })
-        };
-        let unsigned: i64 = bytes().map(i64::from).sum();
-        let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum();
-        let found = number::parse(self.field(148, 8));
-        found == Some(unsigned) || found == Some(signed)
-    }
-}
-
-pub(super) fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
-    if let Some(end) = bytes.iter().position(|&byte| byte == 0) {
-        bytes.truncate(end);
-    }
-    bytes
+    })
 }
 
 fn padded(size: u64) -> u64 {

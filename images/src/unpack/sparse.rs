@@ -1,6 +1,7 @@
 //! GNU sparse files: the old format in header blocks, and PAX 0.0, 0.1 and 1.0.
 
-use super::entries::{BLOCK, Entries, Header};
+use super::entries::Entries;
+use super::header::{BLOCK, Header};
 use super::pax::{PaxSparse, decimal};
 use super::stream::Source;
 use super::{UnpackError, number};
