@@ -28,6 +28,6 @@ pub use error::SupervisorError;
 pub use exits::read as read_exits;
 pub use image::PAUSE_ELF;
 pub use rkube_init::protocol::{
-    Attach, ContainerState, ExitOf, ExitRecord, Exited, LogLimits, Wiring,
+    Attach, BootStep, ContainerState, ExitOf, ExitRecord, Exited, LogLimits, Wiring,
 };
 pub use types::{Container, Event, Failure};

@@ -16,15 +16,14 @@
 //! Not here: sockets, and what the supervisor does with a message. Both sides include this module, and
 //! neither trusts a length it has read.
 
+mod answers;
 mod boot;
 mod messages;
 mod wire;
 
+pub use answers::{Container, ContainerState, Exited, Refusal, Refused, Started};
 pub use boot::{Boot, BootFailed, BootStep, Namespaces, Sysctls};
-pub use messages::{
-    Attach, Container, ContainerState, Exec, Exited, Hello, LogLimits, Prepare, Refusal, Refused,
-    Signal, Started, Wiring,
-};
+pub use messages::{Attach, Exec, Hello, LogLimits, Prepare, Signal, Wiring};
 pub use wire::{DecodeError, Reader, Writer};
 
 /// The version this build speaks; the first byte that may grow incompatible.

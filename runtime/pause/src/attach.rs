@@ -5,7 +5,7 @@ use rkube_init::protocol::{Attach, Kind, Refusal, Refused};
 use rkube_init::sys::{Fd, errno, fs, growing};
 
 use crate::connections::Asker;
-use crate::containers::call;
+use crate::plumbing::call;
 use crate::supervisor::{Supervisor, Token};
 
 /// The most streams that are copied at a time.

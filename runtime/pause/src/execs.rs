@@ -1,14 +1,12 @@
 //! Exec'd processes: further programs in a running container, asked for by one connection.
 
-use rkube_init::protocol::{
-    ContainerState, Exec as Request, Exited, Kind, Refusal, Refused, Started,
-};
+use rkube_init::protocol::{Exec as Request, Exited, Kind, Refusal, Refused, Started};
 use rkube_init::status::{FRAME, Frame};
 use rkube_init::sys::event::Ended;
 use rkube_init::sys::{Fd, errno, event, fs, growing, process};
 
 use crate::connections::Asker;
-use crate::containers::{Launchable, Streams, call};
+use crate::plumbing::{Launchable, Streams, call};
 use crate::supervisor::{Supervisor, Token};
 
 /// One entry of the table; free while `id` is 0.
@@ -48,8 +46,8 @@ impl Supervisor {
             .containers
             .get(index)
             .ok_or(Refused::new(Refusal::Unknown))?;
-        let (pid, state) = (container.pid, container.state);
-        if pid <= 0 || state == ContainerState::Exited || self.leaving {
+        let (pid, ready) = (container.pid, container.ready);
+        if pid <= 0 || !ready || self.leaving {
             return Err(Refused::new(Refusal::State));
         }
         let place = self

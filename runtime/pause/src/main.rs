@@ -23,6 +23,7 @@ mod execs;
 mod exits;
 mod log;
 mod output;
+mod plumbing;
 mod requests;
 mod supervisor;
 mod sys;

@@ -5,7 +5,7 @@ use rkube_init::protocol::{
 };
 
 use crate::connections::Asker;
-use crate::containers::call;
+use crate::plumbing::call;
 use crate::supervisor::{Request, Supervisor};
 
 /// A request whose bytes have been understood.

@@ -64,6 +64,9 @@ pub struct SandboxConfig {
 impl Supervisor {
     /// Starts a pod's supervisor and connects to it, with events.
     ///
+    /// What an earlier supervisor of the same directory has left in `exits` stays until a container is forgotten: read it
+    /// before. The v1 attach of `config.cgroup` takes up to 10 ms unless an attach elsewhere has just been made.
+    ///
     /// # Errors
     /// When the directory cannot be used, or the supervisor cannot start or set itself up. Nothing is left running then.
     pub fn launch(config: &SandboxConfig) -> Result<Self, SupervisorError> {
@@ -72,6 +75,10 @@ impl Supervisor {
             source,
         };
         let launch = |source| SupervisorError::Launch { source };
+        if let Some(meta) = Meta::load(&config.dir).ok().filter(Meta::is_alive) {
+            let dir = config.dir.clone();
+            return Err(SupervisorError::Running { dir, pid: meta.pid });
+        }
         let boot = boot_payload(config)?;
         let (listener, exits) = open_directory(&config.dir).map_err(directory)?;
         let (here, there) = seqpacket::pair().map_err(launch)?;

@@ -19,6 +19,14 @@ pub enum SupervisorError {
         /// Why.
         source: io::Error,
     },
+    /// Another supervisor is at work there.
+    #[error("a supervisor is already running for {} (pid {pid}); connect to it", dir.display())]
+    Running {
+        /// The directory.
+        dir: PathBuf,
+        /// The supervisor.
+        pid: u32,
+    },
     /// A value that cannot be passed on.
     #[error("the sandbox cannot be described: {what}")]
     Config {

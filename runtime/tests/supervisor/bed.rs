@@ -13,29 +13,29 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use serde_json::json;
 
 /// More than anything here takes on a busy machine.
-pub const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// A pod's supervisor and its directories; all gone on drop.
 #[derive(Debug)]
-pub struct Pod {
-    pub dir: PathBuf,
-    pub supervisor: Supervisor,
+pub(crate) struct Pod {
+    pub(crate) dir: PathBuf,
+    pub(crate) supervisor: Supervisor,
     root: tempfile::TempDir,
 }
 
 /// How a container of a test differs from the plainest one.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wishes {
-    pub attempt: u32,
-    pub stdin: bool,
-    pub tty: bool,
-    pub limits: Option<LogLimits>,
+pub(crate) struct Wishes {
+    pub(crate) attempt: u32,
+    pub(crate) stdin: bool,
+    pub(crate) tty: bool,
+    pub(crate) limits: Option<LogLimits>,
     /// Uses the pod's pid namespace.
-    pub share_pid: bool,
+    pub(crate) share_pid: bool,
 }
 
 /// Whether this machine can run the tests; says which test is skipped if not.
-pub fn able(test: &str) -> bool {
+pub(crate) fn able(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     let able = root && Path::new("/bin/busybox").exists();
     if !able {
@@ -46,12 +46,12 @@ pub fn able(test: &str) -> bool {
 
 impl Pod {
     /// A pod with everything of its own.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
 
     /// A pod that differs.
-    pub fn with(change: impl FnOnce(&mut SandboxConfig)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut SandboxConfig)) -> Self {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("pod");
         let mut config = SandboxConfig {
@@ -81,17 +81,17 @@ impl Pod {
     }
 
     /// The directory of the logs.
-    pub fn logs(&self) -> PathBuf {
+    pub(crate) fn logs(&self) -> PathBuf {
         self.root.path().join("logs")
     }
 
     /// The text of a log file.
-    pub fn log(&self, file: &str) -> String {
+    pub(crate) fn log(&self, file: &str) -> String {
         std::fs::read_to_string(self.logs().join(file)).unwrap()
     }
 
     /// The contents of a log's lines, as `stream tag text`.
-    pub fn lines(&self, file: &str) -> Vec<String> {
+    pub(crate) fn lines(&self, file: &str) -> Vec<String> {
         let log = self.log(file);
         log.lines()
             .map(|line| line.split_once(' ').unwrap().1.to_owned())
@@ -119,7 +119,7 @@ impl Pod {
     }
 
     /// Compiles a shell script as a container.
-    pub fn compile(&self, script: &str, wishes: Wishes) -> Launch {
+    pub(crate) fn compile(&self, script: &str, wishes: Wishes) -> Launch {
         let spec = self.spec(script, wishes);
         compile::compile(Request {
             spec: &spec,
@@ -133,7 +133,7 @@ impl Pod {
     }
 
     /// Compiles a shell script as a further process of a container.
-    pub fn compile_exec(&self, script: &str, tty: bool) -> Launch {
+    pub(crate) fn compile_exec(&self, script: &str, tty: bool) -> Launch {
         let spec = self.spec("", Wishes::default());
         let process: Process = serde_json::from_value(process(script, tty)).unwrap();
         compile::compile_exec(ExecRequest {
@@ -148,7 +148,7 @@ impl Pod {
     }
 
     /// Prepares a container that runs a shell script and logs to `NAME.log`.
-    pub fn prepare(&mut self, name: &str, script: &str, wishes: Wishes) -> Prepared {
+    pub(crate) fn prepare(&mut self, name: &str, script: &str, wishes: Wishes) -> Prepared {
         let launch = self.compile(script, wishes);
         let logs = std::fs::File::open(self.logs()).unwrap();
         let file = format!("{name}.log");
@@ -170,7 +170,7 @@ impl Pod {
     }
 
     /// Prepares and starts.
-    pub fn run(&mut self, name: &str, script: &str, wishes: Wishes) -> Prepared {
+    pub(crate) fn run(&mut self, name: &str, script: &str, wishes: Wishes) -> Prepared {
         let prepared = self.prepare(name, script, wishes);
         self.supervisor.start(name).unwrap();
         prepared
@@ -178,7 +178,7 @@ impl Pod {
 
     /// Waits for a container's end; other events are dropped.
     #[track_caller]
-    pub fn exited(&mut self, name: &str) -> Container {
+    pub(crate) fn exited(&mut self, name: &str) -> Container {
         let deadline = Instant::now() + LONG;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -191,7 +191,7 @@ impl Pod {
     }
 
     /// Kills the supervisor behind everybody's back, and reaps it.
-    pub fn kill_supervisor(&self) {
+    pub(crate) fn kill_supervisor(&self) {
         let pidfd = self.supervisor.pidfd();
         let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
         let _ = rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
@@ -216,7 +216,7 @@ fn process(script: &str, tty: bool) -> serde_json::Value {
 
 /// Waits until `condition` holds, looking again every few milliseconds.
 #[track_caller]
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + LONG;
     while !condition() {
         assert!(Instant::now() < deadline, "{what}: not within {LONG:?}");
@@ -225,7 +225,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// A field of `/proc/PID/status`.
-pub fn status(pid: u32, field: &str) -> String {
+pub(crate) fn status(pid: u32, field: &str) -> String {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = text
         .lines()
@@ -236,7 +236,7 @@ pub fn status(pid: u32, field: &str) -> String {
 }
 
 /// What a process's open descriptors are.
-pub fn open_fds(pid: u32) -> Vec<String> {
+pub(crate) fn open_fds(pid: u32) -> Vec<String> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let mut names: Vec<_> = entries
         .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
@@ -247,7 +247,7 @@ pub fn open_fds(pid: u32) -> Vec<String> {
 }
 
 /// The pids of a process's children.
-pub fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     text.split_whitespace()
         .map(|pid| pid.parse().unwrap())
@@ -255,13 +255,13 @@ pub fn children(pid: u32) -> Vec<u32> {
 }
 
 /// Whether a process is there, be it a zombie.
-pub fn exists(pid: u32) -> bool {
+pub(crate) fn exists(pid: u32) -> bool {
     Pid::from_raw(pid.cast_signed())
         .is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
 }
 
 /// The proportional set size, in KiB.
-pub fn pss(pid: u32) -> u32 {
+pub(crate) fn pss(pid: u32) -> u32 {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let line = rollup
         .lines()

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use rkube_runtime::supervisor::{Namespace, Supervisor, SupervisorError};
 
-use crate::bed::{self, Pod, Wishes, able, eventually, pss, status};
+use crate::bed::{Pod, Wishes, able, eventually, open_fds, pss, status};
 
 fn namespace(pid: u32, kind: &str) -> String {
     std::fs::read_link(format!("/proc/{pid}/ns/{kind}"))
@@ -23,12 +23,9 @@ fn it_is_the_first_process_of_its_own_namespaces() {
     for kind in ["pid", "mnt", "net", "ipc", "uts"] {
         assert_ne!(namespace(it, kind), namespace(us, kind), "{kind}");
     }
+    assert_eq!(status(it, "NSpid").split_whitespace().nth(1), Some("1"));
     assert_eq!(
-        bed::status(it, "NSpid").split_whitespace().nth(1),
-        Some("1")
-    );
-    assert_eq!(
-        bed::status(it, "SigBlk"),
+        status(it, "SigBlk"),
         "fffffffffffbfeff",
         "all but SIGKILL and SIGSTOP"
     );
@@ -68,10 +65,10 @@ fn the_hosts_namespaces_can_be_kept() {
             "{kind}"
         );
     }
-    pod_shuts_down(pod);
+    pod_shuts_down(&pod);
 }
 
-fn pod_shuts_down(pod: Pod) {
+fn pod_shuts_down(pod: &Pod) {
     let supervisor = Supervisor::connect(&pod.dir).unwrap();
     supervisor.shutdown().unwrap();
     assert!(matches!(
@@ -83,7 +80,7 @@ fn pod_shuts_down(pod: Pod) {
 #[test]
 fn shutting_an_empty_pod_down_ends_it() {
     if able("shutting_an_empty_pod_down_ends_it") {
-        pod_shuts_down(Pod::new());
+        pod_shuts_down(&Pod::new());
     }
 }
 
@@ -124,7 +121,7 @@ fn connections_come_and_go() {
         return;
     }
     let mut pod = Pod::new();
-    let before = bed::open_fds(pod.supervisor.pid()).len();
+    let before = open_fds(pod.supervisor.pid()).len();
     for _ in 0..200 {
         Supervisor::connect(&pod.dir).unwrap();
     }
@@ -137,7 +134,7 @@ fn connections_come_and_go() {
     );
     drop(several);
     eventually("the connections are closed", || {
-        bed::open_fds(pod.supervisor.pid()).len() == before
+        open_fds(pod.supervisor.pid()).len() == before
     });
     assert!(pod.supervisor.snapshot().unwrap().is_empty());
     assert!(pod.supervisor.next_event().unwrap().is_none());
