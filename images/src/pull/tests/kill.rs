@@ -7,6 +7,8 @@ use super::*;
 
 const CHILD: &str = "RKUBE_TEST_PULL_CHILD";
 
+const POLL: Duration = Duration::from_millis(2);
+
 /// Waits, for a bounded time, until `done`.
 #[track_caller]
 fn eventually(done: impl Fn() -> bool) {
@@ -16,7 +18,7 @@ fn eventually(done: impl Fn() -> bool) {
             begun.elapsed() < Duration::from_secs(30),
             "nothing happened in 30 s"
         );
-        std::thread::yield_now();
+        std::thread::sleep(POLL);
     }
 }
 
@@ -98,7 +100,7 @@ async fn a_dropped_pull_keeps_what_was_downloaded() {
     let store = bench.store();
     tokio::select! {
         done = bench.pull() => panic!("too early: {done:?}"),
-        () = async { while partial_bytes(&store) < 512 << 10 { tokio::task::yield_now().await; } } => {}
+        () = async { while partial_bytes(&store) < 512 << 10 { tokio::time::sleep(POLL).await; } } => {}
     }
     bench.pull().await.unwrap();
     let seen = bench.registry.seen_at(&layer);
