@@ -316,3 +316,65 @@ fn a_full_disk_is_said_and_cleaned_up() {
     assert!(err.to_string().contains("make room"), "{err}");
     assert!(store.disk_usage().unwrap().partial < 1 << 16);
 }
+
+/// An overlay mount, gone with the value.
+struct Overlay(PathBuf);
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn the_kernel_merges_layers_as_oci_says() {
+    let name = "the_kernel_merges_layers_as_oci_says";
+    if !is_root(name) {
+        return;
+    }
+    let bench = Bench::new();
+    let lower = Tar::default()
+        .file("opaque/old", "")
+        .file("hidden/gone", "")
+        .file("hidden/kept", "")
+        .file("removed/deep/file", "")
+        .file("remade/old", "")
+        .file("replaced/by/file", "")
+        .file("becomes", "file");
+    let upper = Tar::default()
+        .file("opaque/new", "")
+        .file("opaque/.wh..wh..opq", "")
+        .file("hidden/.wh.gone", "")
+        .file(".wh.removed", "")
+        .dir("remade")
+        .file("remade/new", "")
+        .file(".wh.remade", "")
+        .file("replaced", "")
+        .file("becomes/directory", "");
+    let lower = bench.unpack(&lower.done()).unwrap();
+    let upper = bench.unpack(&upper.done()).unwrap();
+    let merged = bench.dir.path().join("merged");
+    std::fs::create_dir(&merged).unwrap();
+    let layers = format!("lowerdir={}:{}", upper.display(), lower.display());
+    let mut mount = Command::new("mount");
+    mount
+        .args(["-t", "overlay", "none", "-o", &layers])
+        .arg(&merged);
+    if !mount.status().is_ok_and(|status| status.success()) {
+        println!("SKIP {name}: cannot mount an overlay");
+        return;
+    }
+    let _overlay = Overlay(merged.clone());
+    let mut find = Command::new("find");
+    let found = out_of(find.arg(&merged).args(["-type", "f", "-printf", "%P\n"]));
+    let mut found: Vec<&str> = std::str::from_utf8(&found).unwrap().lines().collect();
+    found.sort_unstable();
+    let want = [
+        "becomes/directory",
+        "hidden/kept",
+        "opaque/new",
+        "remade/new",
+        "replaced",
+    ];
+    assert_eq!(found, want);
+}
