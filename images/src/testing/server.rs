@@ -187,7 +187,7 @@ fn answer(state: &State, seen: &Seen) -> Answer {
         return Answer::new(*status, &headers, body);
     }
     let mut answer = if seen.path.starts_with("/token") {
-        token(state, seen)
+        token(state, seen, fault.as_ref())
     } else {
         refusal(state, seen).unwrap_or_else(|| content(state, seen, fault.as_ref()))
     };
@@ -288,7 +288,7 @@ fn refusal(state: &State, seen: &Seen) -> Option<Answer> {
     ))
 }
 
-fn token(state: &State, seen: &Seen) -> Answer {
+fn token(state: &State, seen: &Seen, fault: Option<&Fault>) -> Answer {
     let allowed = match &*lock(&state.auth) {
         FixtureAuth::Token(user, password) => {
             let want = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
@@ -316,7 +316,10 @@ fn token(state: &State, seen: &Seen) -> Answer {
         .and_then(|n| n.parse().ok())
         .unwrap_or(0);
     *token = (format!("token-{}", number + 1), *lock(&state.token_uses));
-    let body = format!(r#"{{"token":"{}","expires_in":300}}"#, token.0);
+    let mut body = format!(r#"{{"token":"{}","expires_in":300}}"#, token.0);
+    if let Some(Fault::Lengthen(by)) = fault {
+        body.push_str(&" ".repeat(*by));
+    }
     Answer::new(
         200,
         &[("Content-Type", "application/json")],

@@ -160,3 +160,46 @@ async fn redirects_end_somewhere() {
     bench.expect_failure(outcome, &["more than 5 redirects"]);
     assert_eq!(bench.registry.seen_at(MANIFEST).len(), 6);
 }
+
+#[tokio::test]
+async fn a_token_server_may_be_busy_but_not_mad() {
+    let first = bench(FixtureAuth::AnonymousToken, None);
+    first
+        .registry
+        .fault("/token", 2, Fault::Status(503, Vec::new()));
+    first.pull().await.unwrap();
+
+    let second = bench(FixtureAuth::AnonymousToken, None);
+    second
+        .registry
+        .fault("/token", usize::MAX, Fault::Status(403, Vec::new()));
+    let outcome = second.pull().await;
+    second.expect_failure(outcome, &["refused access to app", "no token: status 403"]);
+
+    let third = bench(FixtureAuth::AnonymousToken, None);
+    third
+        .registry
+        .fault("/token", usize::MAX, Fault::Lengthen(300 << 10));
+    let outcome = third.pull().await;
+    third.expect_failure(outcome, &["token server's answer", "larger than the limit"]);
+}
+
+#[tokio::test]
+async fn a_password_is_not_sent_in_clear_to_a_strange_token_server() {
+    for realm in [
+        "http://192.0.2.1/token",
+        "ftp://127.0.0.1/token",
+        "nonsense",
+        "",
+    ] {
+        let (user, password) = pair();
+        let bench = bench(FixtureAuth::Open, Some(login(&user, &password)));
+        let challenge = format!("Bearer realm=\"{realm}\",service=\"s\"");
+        let wants = Fault::Status(401, vec![("WWW-Authenticate".to_owned(), challenge)]);
+        bench.registry.fault(MANIFEST, usize::MAX, wants);
+        let outcome = bench.pull().await;
+        bench.expect_failure(outcome, &[&bench.registry.host()]);
+        assert_eq!(bench.registry.seen_at("/token"), []);
+        assert_eq!(bench.registry.seen_at(MANIFEST).len(), 1);
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::*;
+use crate::Login;
 use crate::RegistryError;
 use crate::config::{ClientCert, HostConfig};
 
@@ -295,4 +296,24 @@ async fn https_does_not_lead_to_plain_http() {
     bench.registry.fault(&bench.layer_digest(0), 1, redirect);
     let outcome = bench.pull().await;
     bench.expect_failure(outcome, &["redirect to http://192.0.2.1", "only https"]);
+}
+
+#[tokio::test]
+async fn a_password_does_not_leave_tls() {
+    let (mut bench, ca) = tls_bench(&Authority::new(), false);
+    let host = HostConfig {
+        ca_file: Some(ca),
+        ..HostConfig::default()
+    };
+    configure(&mut bench, host);
+    let (user, password) = ("user".to_owned(), "hunter2".to_owned());
+    bench
+        .options
+        .credentials
+        .give(&bench.registry.host(), Login::Basic { user, password });
+    let challenge = "Bearer realm=\"http://192.0.2.1/token\"".to_owned();
+    let wants = Fault::Status(401, vec![("WWW-Authenticate".to_owned(), challenge)]);
+    bench.registry.fault(MANIFEST, usize::MAX, wants);
+    let outcome = bench.pull().await;
+    bench.expect_failure(outcome, &["http://192.0.2.1/token", "not an https address"]);
 }
