@@ -107,15 +107,11 @@ impl Supervisor {
         }
     }
 
-    /// Nothing more will come from this container, or from this stream of it.
-    pub(crate) fn end_attachments_of(&mut self, container: u32) {
+    /// Nothing more will come from this stream of a container.
+    pub(crate) fn end_attachments_of(&mut self, container: u32, stream: Stream) {
         for index in 0..self.tables.attachments.len() {
-            if self
-                .tables
-                .attachments
-                .get(index)
-                .is_some_and(|slot| slot.container == container)
-            {
+            let slot = self.tables.attachments.get(index);
+            if slot.is_some_and(|slot| slot.container == container && slot.stream == stream) {
                 self.end_attachment(index);
             }
         }

@@ -16,6 +16,8 @@ use crate::log::Log;
 use crate::plumbing::{Launchable, Plumbing, call};
 use crate::supervisor::{Supervisor, Token};
 
+const SIGKILL: u8 = 9;
+
 /// One entry of the table; free while `id` is 0.
 pub(crate) struct Container {
     pub(crate) id: u32,
@@ -142,7 +144,11 @@ impl Supervisor {
             log,
             ..Container::FREE
         };
-        self.install(index, plumbing).map_err(call)?;
+        if let Err(err) = self.install(index, plumbing) {
+            // Its end will be seen and told like any other.
+            let _ = host::kill(launched.pid, SIGKILL);
+            return Err(call(err));
+        }
         self.reply(
             asker,
             (Kind::Prepared, id),
@@ -288,6 +294,8 @@ impl Supervisor {
     #[inline(never)]
     pub(crate) fn on_container_ended(&mut self, index: usize, ended: Ended) {
         self.on_status(index);
+        // Its terminal may still be in the socket.
+        self.on_console(index);
         self.drain(index);
         let Some(slot) = self.tables.containers.get_mut(index) else {
             return;
@@ -310,7 +318,11 @@ impl Supervisor {
             id: slot.id,
             exited: slot.exited,
         };
+        let id = slot.id;
         exits::append(&record);
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.end_attachments_of(id, stream);
+        }
         self.publish(Kind::EventExited, index);
     }
 
@@ -346,7 +358,6 @@ impl Supervisor {
         for output in slot.output {
             self.watches.close(output);
         }
-        self.end_attachments_of(id);
         let ended = |slot: &Container| slot.id != 0 && slot.state == ContainerState::Exited;
         if !self.tables.containers.iter().any(ended) {
             exits::clear();
@@ -356,7 +367,6 @@ impl Supervisor {
 
     /// Kills everything. The loop ends when the last one is reaped.
     pub(crate) fn shut_down(&mut self) {
-        const SIGKILL: u8 = 9;
         self.leaving = true;
         let containers = self.tables.containers.iter().map(|slot| slot.pid);
         let execs = self.tables.execs.iter().map(|slot| slot.pid);

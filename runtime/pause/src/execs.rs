@@ -83,11 +83,12 @@ impl Supervisor {
             console,
         };
         let started = event::now();
-        let launched = launchable.launch(&streams, Some(target.raw()))?;
-        let id = self.number();
+        // Before the launch: afterwards nothing may fail any more.
         self.watches
             .add(&read, Token::ExecStatus(place))
             .map_err(call)?;
+        let launched = launchable.launch(&streams, Some(target.raw()))?;
+        let id = self.number();
         self.tables.execs[place] = Exec {
             id,
             pid: launched.pid,

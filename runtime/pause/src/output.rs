@@ -50,8 +50,8 @@ impl Kept {
 /// What a turn of reading ended with.
 #[derive(PartialEq, Eq)]
 enum Turn {
-    /// There may be more.
-    More,
+    /// So many bytes; there may be more.
+    Read(usize),
     /// Nothing now.
     Dry,
     /// Nothing ever again.
@@ -63,8 +63,8 @@ impl Supervisor {
     pub(crate) fn on_output(&mut self, index: usize, stream: Stream) {
         for _ in 0..TURNS {
             match self.pump(index, stream) {
-                Turn::More => {}
-                Turn::Dry => return,
+                Turn::Read(SMALL..) => {}
+                Turn::Read(_) | Turn::Dry => return,
                 Turn::Ended => return self.end_output(index, stream),
             }
         }
@@ -76,8 +76,8 @@ impl Supervisor {
             let mut turns = LAST_TURNS;
             loop {
                 match self.pump(index, stream) {
-                    Turn::More if turns > 0 => turns -= 1,
-                    Turn::More | Turn::Dry => break self.flush(index, stream),
+                    Turn::Read(_) if turns > 0 => turns -= 1,
+                    Turn::Read(_) | Turn::Dry => break self.flush(index, stream),
                     Turn::Ended => break self.end_output(index, stream),
                 }
             }
@@ -91,6 +91,8 @@ impl Supervisor {
         };
         let output = slot.output.get_mut(stream as usize).and_then(Option::take);
         self.watches.close(output);
+        let id = slot.id;
+        self.end_attachments_of(id, stream);
     }
 
     /// One read, and what becomes of it.
@@ -112,7 +114,7 @@ impl Supervisor {
             Ok(0) => return Turn::Ended,
             Ok(got) => got,
             Err(err) if err.is(errno::EAGAIN) => return Turn::Dry,
-            Err(err) if err.is(errno::EINTR) => return Turn::More,
+            Err(err) if err.is(errno::EINTR) => return Turn::Read(0),
             // EIO: the last holder of the terminal's slave has closed it.
             Err(_) => return Turn::Ended,
         };
@@ -138,7 +140,7 @@ impl Supervisor {
         if rotated {
             self.publish(Kind::EventLogRotated, index);
         }
-        if got < SMALL { Turn::Dry } else { Turn::More }
+        Turn::Read(got)
     }
 
     /// Writes a stream's unfinished line as a part.

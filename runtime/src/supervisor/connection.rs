@@ -102,7 +102,15 @@ impl Supervisor {
     /// # Errors
     /// When the supervisor has ended.
     pub fn netns(&self) -> io::Result<OwnedFd> {
-        Ok(fs_err::File::open(format!("/proc/{}/ns/net", self.pid))?.into())
+        let netns = fs_err::File::open(format!("/proc/{}/ns/net", self.pid))?;
+        // If it lives now, the pid was still its own a moment ago.
+        if seqpacket::readable(self.pidfd.as_fd(), Duration::ZERO)? {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the supervisor has ended",
+            ));
+        }
+        Ok(netns.into())
     }
 
     /// Sets how long an answer may take.

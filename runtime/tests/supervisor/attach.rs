@@ -48,7 +48,6 @@ fn output_is_copied_and_input_passed_on() {
     );
     drop(stdin);
     assert_eq!(pod.exited("web").exited.code, 0);
-    pod.supervisor.forget("web").unwrap();
     assert_eq!(
         reader.read(&mut line).unwrap(),
         0,
@@ -161,4 +160,27 @@ fn a_terminal_is_logged_and_resized() {
         "{}",
         pod.log("web.log")
     );
+}
+
+#[test]
+fn a_short_lived_terminal_is_logged_too() {
+    if !able("a_short_lived_terminal_is_logged_too") {
+        return;
+    }
+    let mut pod = Pod::new();
+    for n in 0..20 {
+        let name = format!("job{n}");
+        let wishes = Wishes {
+            tty: true,
+            ..Wishes::default()
+        };
+        pod.run(
+            &name,
+            "for i in 1 2 3 4 5 6 7 8 9; do echo line $i; done",
+            wishes,
+        );
+        pod.exited(&name);
+        let lines = pod.lines(&format!("{name}.log"));
+        assert_eq!(lines.len(), 9, "{lines:?}");
+    }
 }

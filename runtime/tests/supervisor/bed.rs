@@ -30,6 +30,8 @@ pub(crate) struct Wishes {
     pub(crate) stdin: bool,
     pub(crate) tty: bool,
     pub(crate) limits: Option<LogLimits>,
+    /// Dies with the supervisor even where the kernel does not see to it.
+    pub(crate) die_with_parent: bool,
     /// Uses the pod's pid namespace.
     pub(crate) share_pid: bool,
 }
@@ -127,7 +129,10 @@ impl Pod {
             rootfs: Rootfs::Bundle,
             cgroup: CgroupAttach::default(),
             seccomp: None,
-            settings: Settings::default(),
+            settings: Settings {
+                die_with_parent: wishes.die_with_parent,
+                ..Settings::default()
+            },
         })
         .unwrap()
     }

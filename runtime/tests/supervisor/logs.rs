@@ -185,6 +185,23 @@ fn bounds_can_be_changed_and_the_file_moved_away() {
 }
 
 #[test]
+fn a_chatty_container_starves_nobody() {
+    if !able("a_chatty_container_starves_nobody") {
+        return;
+    }
+    let mut pod = Pod::new();
+    pod.run("chatty", "exec yes", Wishes::default());
+    for n in 0..20 {
+        let name = format!("job{n}");
+        pod.run(&name, "echo done", Wishes::default());
+        pod.exited(&name);
+        assert_eq!(pod.lines(&format!("{name}.log")), ["stdout F done"]);
+    }
+    pod.supervisor.kill_all("chatty").unwrap();
+    assert_eq!(pod.exited("chatty").exited.signal, 9);
+}
+
+#[test]
 fn a_full_disk_stops_nobody() {
     if !able("a_full_disk_stops_nobody") {
         return;

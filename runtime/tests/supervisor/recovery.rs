@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rkube_runtime::supervisor::{
-    self, ContainerState, ExitOf, ExitRecord, Supervisor, SupervisorError,
+    self, ContainerState, ExitOf, ExitRecord, Namespace, Supervisor, SupervisorError,
 };
 
 use crate::bed::{LONG, Pod, Wishes, able, children, eventually, exists};
@@ -158,4 +158,26 @@ fn shutting_down_kills_whoever_runs() {
         .collect();
     ends.sort_unstable();
     assert_eq!(ends, [("parked", 9), ("web", 9)]);
+}
+
+#[test]
+fn in_the_hosts_pid_namespace_the_first_process_dies_with_the_supervisor() {
+    if !able("in_the_hosts_pid_namespace_the_first_process_dies_with_the_supervisor") {
+        return;
+    }
+    let mut pod = Pod::with(|config| config.pid = Namespace::Host);
+    let wishes = Wishes {
+        share_pid: true,
+        die_with_parent: true,
+        ..Wishes::default()
+    };
+    let prepared = pod.run("web", "exec sleep 1000", wishes);
+    assert_eq!(
+        crate::bed::status(prepared.pid, "NSpid")
+            .split_whitespace()
+            .count(),
+        1
+    );
+    pod.kill_supervisor();
+    eventually("it is gone", || !exists(prepared.pid));
 }
