@@ -178,7 +178,7 @@ impl Child {
     pub fn wait_exec(&mut self) -> Result<(), SpawnError> {
         match self.next()? {
             None => Ok(()),
-            Some(Frame::Failed(failure)) => Err(self.failed(failure)),
+            Some(Frame::Failed(failure)) => Err(self.over(failure)),
             Some(frame) => Err(SpawnError::Confused {
                 id: self.id.clone(),
                 frame,
@@ -198,10 +198,17 @@ impl Child {
         SpawnError::stage(&self.id, &self.record, failure)
     }
 
+    /// A child that has failed exits by itself. Left unreaped it would hold up the end of the pid namespace it is in.
+    fn over(&self, failure: Failure) -> SpawnError {
+        // Somebody else may have been quicker.
+        let _ = rkube_init::sys::process::reap(self.pidfd.as_raw_fd());
+        self.failed(failure)
+    }
+
     fn expect(&mut self, wanted: Frame) -> Result<(), SpawnError> {
         match self.next()? {
             Some(frame) if frame == wanted => Ok(()),
-            Some(Frame::Failed(failure)) => Err(self.failed(failure)),
+            Some(Frame::Failed(failure)) => Err(self.over(failure)),
             Some(frame) => Err(SpawnError::Confused {
                 id: self.id.clone(),
                 frame,

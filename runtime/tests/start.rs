@@ -1,5 +1,11 @@
 //! Containers that start, on the real kernel: what a spec asks for is what the process finds.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and say what they skip"
+)]
+
 #[path = "support/trial.rs"]
 mod trial;
 

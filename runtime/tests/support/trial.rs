@@ -1,10 +1,12 @@
 //! A container to try things with: a throw-away bundle with busybox in it, an OCI spec, and what came out.
+#![allow(dead_code, reason = "each test binary leaves something else unused")]
 
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::RwLock;
 
 use oci_spec::runtime::Spec;
 use rkube_runtime::compile::{
@@ -21,6 +23,10 @@ const APPLETS: [&str; 24] = [
     "umask", "touch", "mkdir", "tty", "stty", "find", "grep", "true", "unshare", "cut", "head",
     "wc", "mknod",
 ];
+
+/// A process that is forked while a program is being written holds it open for writing for a moment, and then it
+/// cannot be executed.
+static COPYING: RwLock<()> = RwLock::new(());
 
 /// A bundle and its spec, removed when dropped.
 pub(crate) struct Trial {
@@ -91,7 +97,10 @@ impl Trial {
         for name in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
             fs::create_dir_all(root.join(name)).unwrap();
         }
-        fs::copy(BUSYBOX, root.join("bin/busybox")).unwrap();
+        {
+            let _alone = COPYING.write().unwrap();
+            fs::copy(BUSYBOX, root.join("bin/busybox")).unwrap();
+        }
         for applet in APPLETS {
             symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
@@ -251,6 +260,7 @@ pub(crate) fn launch(launch: &Launch, options: Options<'_>) -> Result<Running, R
         stdio,
         ..options
     };
+    let _together = COPYING.read().unwrap();
     let child = spawn::spawn(launch, options).map_err(Refusal::Spawn)?;
     Ok(Running {
         child,

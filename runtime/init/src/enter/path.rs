@@ -22,9 +22,29 @@ pub(super) enum Kind {
     File,
 }
 
+/// How often a lookup is tried that the kernel could not finish safely.
+const TRIES: u32 = 10_000;
+
+/// openat2(2), again when a rename or a mount somewhere on the machine made the kernel unsure of a `..` (`EAGAIN`).
+pub(super) fn open(
+    dir: RawFd,
+    path: &CStr,
+    flags: u32,
+    mode: u32,
+    resolve: u32,
+) -> Result<Fd, Errno> {
+    let mut left = TRIES;
+    loop {
+        match fs::openat2(dir, path, flags, mode, resolve) {
+            Err(err) if err.is(errno::EAGAIN) && left > 0 => left -= 1,
+            done => return done,
+        }
+    }
+}
+
 /// Opens a path that must exist, without reading rights.
 pub(super) fn find(root: RawFd, path: &CStr, more: u32) -> Result<Fd, Errno> {
-    fs::openat2(root, path, k::O_PATH, 0, IN_ROOT | more)
+    open(root, path, k::O_PATH, 0, IN_ROOT | more)
 }
 
 /// Opens a destination below `root`, and makes it and its parents if they are missing.
@@ -84,7 +104,7 @@ fn longest_prefix(root: RawFd, path: &[u8]) -> Result<(Fd, usize), Fault> {
     {
         let head = path.get(..cut.max(1)).unwrap_or_default();
         let head = Text::<PATH_MAX>::new(head).at(Step::Resolve)?;
-        match fs::openat2(
+        match open(
             root,
             head.as_c_str(),
             k::O_PATH | k::O_DIRECTORY,
@@ -106,7 +126,7 @@ fn make_one(dir: RawFd, name: &CStr, kind: Kind) -> Result<Fd, Errno> {
                 Err(err) if err.is(errno::EEXIST) => {}
                 done => done?,
             }
-            fs::openat2(
+            open(
                 dir,
                 name,
                 k::O_PATH | k::O_DIRECTORY | k::O_NOFOLLOW,
@@ -116,9 +136,9 @@ fn make_one(dir: RawFd, name: &CStr, kind: Kind) -> Result<Fd, Errno> {
         }
         Kind::File => {
             let flags = k::O_CREAT | k::O_EXCL | k::O_WRONLY | k::O_NOFOLLOW;
-            match fs::openat2(dir, name, flags, 0o644, STEP) {
+            match open(dir, name, flags, 0o644, STEP) {
                 Err(err) if err.is(errno::EEXIST) => {
-                    fs::openat2(dir, name, k::O_PATH | k::O_NOFOLLOW, 0, STEP)
+                    open(dir, name, k::O_PATH | k::O_NOFOLLOW, 0, STEP)
                 }
                 made => made,
             }

@@ -27,7 +27,7 @@ pub(super) fn make_directory(record: &Record<'_>, root: RawFd) -> Result<(), Fau
 pub(super) fn enter_directory(record: &Record<'_>, root: Option<&Fd>) -> Result<(), Fault> {
     let root = root.ok_or(Errno::of(errno::EBADF))?;
     let flags = k::O_PATH | k::O_DIRECTORY;
-    let dir = fs::openat2(
+    let dir = path::open(
         root.raw(),
         record.text(header::CWD),
         flags,

@@ -46,7 +46,7 @@ pub(super) fn open(start: &Start<'_>, so_far: &Progress) -> Result<Option<Fd>, F
 fn open_master(root: RawFd) -> Result<Fd, Fault> {
     let flags = k::O_RDWR | k::O_NOCTTY;
     let resolve = path::IN_ROOT | k::RESOLVE_NO_SYMLINKS;
-    let master = fs::openat2(root, c"/dev/pts/ptmx", flags, 0, resolve).at(Step::Ptmx)?;
+    let master = path::open(root, c"/dev/pts/ptmx", flags, 0, resolve).at(Step::Ptmx)?;
     let genuine = fs::stat(master.raw(), c"").at(Step::Ptmx)?.rdev == PTMX;
     if !genuine || fs::magic(master.raw()).at(Step::Ptmx)? != DEVPTS_MAGIC {
         return Err(Errno::of(errno::ENXIO)).at(Step::Ptmx);
