@@ -43,12 +43,7 @@ impl Supervisor {
         if seqpacket::peer_uid(socket.raw()) != Ok(0) {
             return;
         }
-        let Some(index) = self
-            .tables
-            .connections
-            .iter()
-            .position(|slot| slot.socket.is_none())
-        else {
+        let Some(index) = self.free_connection() else {
             return;
         };
         if self.watches.add(&socket, Token::Connection(index)).is_ok() {
@@ -59,6 +54,19 @@ impl Supervisor {
                 subscribed: false,
             };
         }
+    }
+
+    /// A free place; if there is none, that of a client who has gone unnoticed so far.
+    fn free_connection(&mut self) -> Option<usize> {
+        let free = |slot: &Connection| slot.socket.is_none();
+        let found = self.tables.connections.iter().position(free);
+        if found.is_some() {
+            return found;
+        }
+        for index in 0..self.tables.connections.len() {
+            self.on_message(index);
+        }
+        self.tables.connections.iter().position(free)
     }
 
     /// Ends a connection.

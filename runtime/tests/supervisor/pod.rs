@@ -122,7 +122,7 @@ fn connections_come_and_go() {
     }
     let mut pod = Pod::new();
     let before = open_fds(pod.supervisor.pid()).len();
-    for _ in 0..200 {
+    for _ in 0..1000 {
         Supervisor::connect(&pod.dir).unwrap();
     }
     let several: Vec<_> = (0..15)
