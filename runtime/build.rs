@@ -1,7 +1,9 @@
-//! Builds `rkube-pause`, the pods' supervisor, so that `src/supervisor` can carry it in its own bytes.
+//! Builds `rkube-pause`, the pods' supervisor, so that `src/supervisor` can carry it in its own
+//! bytes.
 //!
-//! It is a package of its own: no std, a profile for size, link arguments that nothing else wants. The nested cargo gets a
-//! clean environment, because the one that runs here may be `cargo clippy` or `cargo test` with flags for other code.
+//! It is a package of its own: no std, a profile for size, link arguments that nothing else wants.
+//! The nested cargo gets a clean environment, because the one that runs here may be `cargo clippy`
+//! or `cargo test` with flags for other code.
 
 use std::env;
 use std::path::PathBuf;

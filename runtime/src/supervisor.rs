@@ -1,4 +1,5 @@
-//! The client's side of a pod's supervisor, `rkube-pause`: starting one, finding it again, asking it for things.
+//! The client's side of a pod's supervisor, `rkube-pause`: starting one, finding it again, asking
+//! it for things.
 //!
 //! ```text
 //! launch(config) --clone3, execveat--> rkube-pause        dir/: s      the socket
@@ -6,9 +7,9 @@
 //!      prepare --> start --> Exited --> forget                  exits  ends that nobody was there to hear of
 //! ```
 //!
-//! The supervisor outlives its client, and any number of clients up to sixteen may be connected. A [`Supervisor`] is
-//! one connection: requests are answered in order, and events wait until [`Supervisor::next_event`] takes them. No
-//! call waits without a bound.
+//! The supervisor outlives its client, and any number of clients up to sixteen may be connected. A
+//! [`Supervisor`] is one connection: requests are answered in order, and events wait until
+//! [`Supervisor::next_event`] takes them. No call waits without a bound.
 //!
 //! Not here: what a pod is, when to restart what, where state lives. Callers say so.
 

@@ -1,7 +1,8 @@
 //! Container output as log lines: `2026-11-23T15:28:46.123456789Z stdout F the line`.
 //!
-//! The format that log collectors expect of a container runtime (CRI): time, stream, `F` for a full line or `P` for a
-//! part of one, and the bytes. Pure functions over buffers; reading and writing is the supervisor's business.
+//! The format that log collectors expect of a container runtime (CRI): time, stream, `F` for a full
+//! line or `P` for a part of one, and the bytes. Pure functions over buffers; reading and writing
+//! is the supervisor's business.
 
 mod lines;
 mod time;

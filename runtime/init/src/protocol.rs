@@ -10,11 +10,11 @@
 //! ```
 //!
 //! One message is one frame: a 16-byte [`Header`], a payload, and descriptors as `SCM_RIGHTS`. All
-//! integers are little-endian. A type number never changes its meaning: a newer client must be able to
-//! serve supervisors that were started by an older one and live as long as their pods.
+//! integers are little-endian. A type number never changes its meaning: a newer client must be able
+//! to serve supervisors that were started by an older one and live as long as their pods.
 //!
-//! Not here: sockets, and what the supervisor does with a message. Both sides include this module, and
-//! neither trusts a length it has read.
+//! Not here: sockets, and what the supervisor does with a message. Both sides include this module,
+//! and neither trusts a length it has read.
 
 mod answers;
 mod boot;
@@ -129,14 +129,16 @@ impl Kind {
     }
 }
 
-/// The first 16 bytes of every message: `len u32, version u8, kind u8, zero u16, seq u32, container u32`.
+/// The first 16 bytes of every message: `len u32, version u8, kind u8, zero u16, seq u32, container
+/// u32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// What the frame is.
     pub kind: Kind,
     /// The request's number, repeated in its reply; 0 in events.
     pub seq: u32,
-    /// The container or exec that it is about; 0 for none. Numbers are never used twice by one supervisor.
+    /// The container or exec that it is about; 0 for none. Numbers are never used twice by one
+    /// supervisor.
     pub container: u32,
 }
 
@@ -184,8 +186,9 @@ impl Header {
 
 /// One entry of the append-only `exits` file: what a container or the supervisor itself ended with.
 ///
-/// Layout: `version u8, what u8, code u8, signal u8, attempt u32, id u32, name length u8, zero[3], started u64, exited u64,
-/// zero[16], name[80]`; 128 bytes, written by one write(2) before the event goes out.
+/// Layout: `version u8, what u8, code u8, signal u8, attempt u32, id u32, name length u8, zero[3],
+/// started u64, exited u64, zero[16], name[80]`; 128 bytes, written by one write(2) before the
+/// event goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExitRecord {
     /// Whether this is a container's end or the supervisor's own.
@@ -268,7 +271,8 @@ impl ExitRecord {
     }
 }
 
-/// A short name without a heap: 1 to [`MAX_NAME`] bytes of `[A-Za-z0-9._-]`, not beginning with a dot.
+/// A short name without a heap: 1 to [`MAX_NAME`] bytes of `[A-Za-z0-9._-]`, not beginning with a
+/// dot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Name {
     len: u8,
@@ -282,7 +286,8 @@ impl Name {
         bytes: [0; MAX_NAME],
     };
 
-    /// The name in `bytes`, when it is one. Empty is allowed here and refused where a name is needed.
+    /// The name in `bytes`, when it is one. Empty is allowed here and refused where a name is
+    /// needed.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);

@@ -49,7 +49,8 @@ pub(crate) fn tee(
 }
 
 impl Supervisor {
-    /// Attaches a client: takes the descriptors it wants output on, gives it the input if it wants that.
+    /// Attaches a client: takes the descriptors it wants output on, gives it the input if it wants
+    /// that.
     pub(crate) fn attach(&mut self, asker: Asker, id: u32, attach: Attach) -> Result<(), Refused> {
         let index = self.container(id)?;
         let slot = self

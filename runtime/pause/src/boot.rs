@@ -37,7 +37,8 @@ const fn malformed() -> Errno {
     Errno::of(errno::EBADMSG)
 }
 
-/// Does all of it, and tells the client. Its frame is large, and is to be gone when the loop begins.
+/// Does all of it, and tells the client. Its frame is large, and is to be gone when the loop
+/// begins.
 #[inline(never)]
 pub(crate) fn boot() -> Result<Booted, ()> {
     let socket = Fd::adopt(BOOT_FD);
@@ -169,8 +170,8 @@ pub(crate) fn c_string<'a>(bytes: &[u8], buffer: &'a mut [u8]) -> Option<&'a CSt
     CStr::from_bytes_with_nul(place).ok()
 }
 
-/// Makes an empty, read-only tmpfs our root. Every fork copies the mounts that are left: one instead of the host's
-/// hundreds, none of which we keep busy.
+/// Makes an empty, read-only tmpfs our root. Every fork copies the mounts that are left: one
+/// instead of the host's hundreds, none of which we keep busy.
 fn leave_host_tree() -> sys::Result<()> {
     mount::set_propagation(c"/", MS_REC | MS_PRIVATE)?;
     let context = mount::fsopen(c"tmpfs")?;

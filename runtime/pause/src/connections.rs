@@ -1,6 +1,7 @@
 //! Clients: who is connected, and sending to them.
 //!
-//! Sending never waits. A client that does not read loses its connection; it can come back and ask for a snapshot.
+//! Sending never waits. A client that does not read loses its connection; it can come back and ask
+//! for a snapshot.
 
 use rkube_init::protocol::{Header, Kind, MAX_MESSAGE, Refused, Writer};
 use rkube_init::sys::{self, Fd, RawFd, seqpacket};

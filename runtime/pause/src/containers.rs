@@ -25,7 +25,8 @@ pub(crate) struct Container {
     attempt: u32,
     pub(crate) wiring: Wiring,
     pub(crate) state: ContainerState,
-    /// As our pid namespace has it; 0 once it is reaped. Nobody else reaps it, so the number stays its own till then.
+    /// As our pid namespace has it; 0 once it is reaped. Nobody else reaps it, so the number stays
+    /// its own till then.
     pub(crate) pid: i32,
     exited: Exited,
     refused: Refused,
@@ -105,7 +106,8 @@ impl Supervisor {
         found.ok_or(Refused::new(Refusal::Unknown))
     }
 
-    /// Forks a container's first process, which sets itself up and then waits for [`Supervisor::start`].
+    /// Forks a container's first process, which sets itself up and then waits for
+    /// [`Supervisor::start`].
     pub(crate) fn prepare(&mut self, asker: Asker, prepare: &Prepare) -> Result<(), Refused> {
         let same = |slot: &Container| {
             slot.id != 0 && slot.name == prepare.name && slot.state != ContainerState::Exited
@@ -190,7 +192,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Lets a prepared container run. The answer comes when its execve has been seen, or has failed.
+    /// Lets a prepared container run. The answer comes when its execve has been seen, or has
+    /// failed.
     pub(crate) fn start(&mut self, asker: Asker, id: u32) -> Result<(), Refused> {
         let index = self.container(id)?;
         let Some(slot) = self.tables.containers.get_mut(index) else {
@@ -211,8 +214,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// A starting process has something to say: that it is parked, why it failed, or, by the end of the pipe, that its
-    /// program runs.
+    /// A starting process has something to say: that it is parked, why it failed, or, by the end of
+    /// the pipe, that its program runs.
     #[inline(never)]
     pub(crate) fn on_status(&mut self, index: usize) {
         let Some(slot) = self.tables.containers.get_mut(index) else {
@@ -290,7 +293,8 @@ impl Supervisor {
         }
     }
 
-    /// A container's first process has ended: everything it has said is written down before its end is told.
+    /// A container's first process has ended: everything it has said is written down before its end
+    /// is told.
     #[inline(never)]
     pub(crate) fn on_container_ended(&mut self, index: usize, ended: Ended) {
         self.on_status(index);

@@ -38,7 +38,8 @@ impl Exec {
 }
 
 impl Supervisor {
-    /// Forks a process into a container. The answer comes when its execve has been seen, or has failed.
+    /// Forks a process into a container. The answer comes when its execve has been seen, or has
+    /// failed.
     pub(crate) fn exec(&mut self, asker: Asker, id: u32, request: &Request) -> Result<(), Refused> {
         let index = self.container(id)?;
         let container = self

@@ -8,7 +8,8 @@ use rkube_init::sys::{event, fs, growing};
 /// The exit code of a supervisor that has found a bug in itself.
 pub(crate) const BUG: i32 = 101;
 
-/// The file, for the panic handler, which has nothing else to go by. Until it is known this is descriptor 0: /dev/null.
+/// The file, for the panic handler, which has nothing else to go by. Until it is known this is
+/// descriptor 0: /dev/null.
 static FILE: AtomicI32 = AtomicI32::new(0);
 
 /// Says where the exits go from now on. The descriptor is never closed.

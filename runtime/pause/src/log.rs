@@ -1,7 +1,7 @@
 //! One container's log file: appending within bounds, and beginning a new one.
 //!
-//! `0.log` is written; a new file pushes it to `0.log.1`, that to `0.log.2`, and so on. What a full disk does not take is
-//! dropped and counted: neither memory nor the container waits for it.
+//! `0.log` is written; a new file pushes it to `0.log.1`, that to `0.log.2`, and so on. What a full
+//! disk does not take is dropped and counted: neither memory nor the container waits for it.
 
 use core::ffi::CStr;
 
@@ -47,7 +47,8 @@ impl Log {
         Ok(())
     }
 
-    /// Whether the next line belongs into a new file: `waiting` bytes are still to be written, and `more` would be too much.
+    /// Whether the next line belongs into a new file: `waiting` bytes are still to be written, and
+    /// `more` would be too much.
     pub(crate) fn full(&self, waiting: usize, more: usize) -> bool {
         let size = self.size + waiting as u64;
         self.limits.size > 0 && size > 0 && size + more as u64 > self.limits.size
@@ -73,7 +74,8 @@ impl Log {
         }
     }
 
-    /// Begins a new file. If the files cannot be renamed, the bound still holds: the old one is emptied.
+    /// Begins a new file. If the files cannot be renamed, the bound still holds: the old one is
+    /// emptied.
     pub(crate) fn rotate(&mut self) {
         if self.shift().is_err() || self.reopen().is_err() {
             self.dropped += self.size;

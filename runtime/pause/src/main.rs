@@ -7,11 +7,13 @@
 //!                                    `-- exits, events
 //! ```
 //!
-//! It forks containers from start records, reaps them, writes their output to log files and their exits to the `exits`
-//! file, and answers a few requests. One thread, no heap, static tables. It is fail-stop: on a bug it leaves a
-//! record, exits with 101, and the kernel ends the pod with it. It never wakes up without a reason.
+//! It forks containers from start records, reaps them, writes their output to log files and their
+//! exits to the `exits` file, and answers a few requests. One thread, no heap, static tables. It is
+//! fail-stop: on a bug it leaves a record, exits with 101, and the kernel ends the pod with it. It
+//! never wakes up without a reason.
 //!
-//! Not here: pods, images, restarts, policy, JSON. Whatever has to be understood, the client has understood.
+//! Not here: pods, images, restarts, policy, JSON. Whatever has to be understood, the client has
+//! understood.
 #![no_std]
 #![no_main]
 

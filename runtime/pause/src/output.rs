@@ -1,4 +1,5 @@
-//! The log pump: from a container's pipes, or its terminal, to its log file and to whoever is attached.
+//! The log pump: from a container's pipes, or its terminal, to its log file and to whoever is
+//! attached.
 
 use rkube_init::log::{Lines, PART, Piece, Prefix, Stream};
 use rkube_init::protocol::{Kind, MAX_MESSAGE};
@@ -10,13 +11,15 @@ use crate::supervisor::{Supervisor, Tables};
 
 /// How many reads one stream gets before the others have their turn.
 const TURNS: usize = 4;
-/// How many reads an ended container's stream gets: a full pipe, and then some. A process that has outlived the
-/// container's first one (in a pod-wide pid namespace) could write for ever.
+/// How many reads an ended container's stream gets: a full pipe, and then some. A process that has
+/// outlived the container's first one (in a pod-wide pid namespace) could write for ever.
 const LAST_TURNS: usize = 64;
-/// A read of less than this has most likely emptied the pipe, and touches no more than the first page of anything.
+/// A read of less than this has most likely emptied the pipe, and touches no more than the first
+/// page of anything.
 const SMALL: usize = 1024;
 
-/// Memory for one message, one read, and the lines it becomes. Shared by all: nothing stays in it between two events.
+/// Memory for one message, one read, and the lines it becomes. Shared by all: nothing stays in it
+/// between two events.
 #[repr(C, align(4096))]
 pub(crate) struct Scratch {
     pub(crate) message: [u8; MAX_MESSAGE],

@@ -1,4 +1,5 @@
-//! What a new process is given: its start record, its streams, and the pipes over which it is followed.
+//! What a new process is given: its start record, its streams, and the pipes over which it is
+//! followed.
 
 use rkube_init::launch::{self, Launched, Start};
 use rkube_init::protocol::{self, Refusal, Refused, Wiring};

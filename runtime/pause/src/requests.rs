@@ -1,4 +1,5 @@
-//! What clients ask for. Every request gets exactly one answer, at once or when a process has made up its mind.
+//! What clients ask for. Every request gets exactly one answer, at once or when a process has made
+//! up its mind.
 
 use rkube_init::protocol::{
     Attach, DecodeError, Exec, Header, Hello, Kind, LogLimits, Prepare, Refusal, Refused, Signal,
@@ -110,7 +111,8 @@ impl Supervisor {
         log.ok_or(Refused::new(Refusal::State))
     }
 
-    /// Answers Hello: how many containers there are, then each of them, with a pidfd while it lives.
+    /// Answers Hello: how many containers there are, then each of them, with a pidfd while it
+    /// lives.
     fn greet(&mut self, asker: Asker, hello: Hello) -> Result<(), Refused> {
         if let Some(index) = self.connection(asker.connection) {
             self.tables.connections[index].subscribed = hello.subscribe;

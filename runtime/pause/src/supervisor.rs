@@ -16,8 +16,8 @@ use crate::output::{Kept, Scratch};
 /// An unfinished line goes out after one to two of these, in milliseconds.
 pub(crate) const QUIET: u32 = 200;
 
-/// All tables. All zeros, so that they take no memory before they are used; the small ones side by side in one page, what
-/// is only used for a moment in pages of its own.
+/// All tables. All zeros, so that they take no memory before they are used; the small ones side by
+/// side in one page, what is only used for a moment in pages of its own.
 #[repr(C, align(4096))]
 pub(crate) struct Tables {
     pub(crate) connections: [Connection; MAX_CONNECTIONS],
@@ -126,7 +126,8 @@ impl Watches {
         event::add(self.epoll.raw(), file.raw(), 0, token.pack())
     }
 
-    /// Takes `file` out and closes it. Closing alone would leave it in while a parked child holds a copy.
+    /// Takes `file` out and closes it. Closing alone would leave it in while a parked child holds a
+    /// copy.
     pub(crate) fn close(&self, file: Option<Fd>) {
         if let Some(file) = file {
             let _ = event::remove(self.epoll.raw(), file.raw());
@@ -179,7 +180,8 @@ impl Supervisor {
     /// The loop. Returns the exit code.
     pub(crate) fn run(mut self) -> i32 {
         loop {
-            // After work, look once without waiting: if there is nothing to do, give memory back first.
+            // After work, look once without waiting: if there is nothing to do, give memory back
+            // first.
             let timeout = if self.warm { 0 } else { -1 };
             match event::wait(self.watches.epoll.raw(), timeout) {
                 Ok(Some(token)) => self.on(token),
@@ -196,7 +198,8 @@ impl Supervisor {
         }
     }
 
-    /// Not inlined, nor is anything below it into the loop: what they have on the stack is given back between events.
+    /// Not inlined, nor is anything below it into the loop: what they have on the stack is given
+    /// back between events.
     #[inline(never)]
     fn on(&mut self, token: u64) {
         let token = Token::unpack(token);
@@ -227,7 +230,8 @@ impl Supervisor {
         self.flush_quiet_lines();
     }
 
-    /// Reaps whoever has ended: containers, execs, and orphans that the pid namespace has handed to us.
+    /// Reaps whoever has ended: containers, execs, and orphans that the pid namespace has handed to
+    /// us.
     pub(crate) fn reap(&mut self) {
         while let Ok(Some(ended)) = event::reap_any() {
             let containers = &self.tables.containers;
@@ -249,7 +253,8 @@ impl Supervisor {
             || self.tables.execs.iter().any(|slot| slot.pid > 0)
     }
 
-    /// The message buffer and the received descriptors, out of the table while a request is worked on.
+    /// The message buffer and the received descriptors, out of the table while a request is worked
+    /// on.
     pub(crate) fn receive(&mut self, index: usize) -> sys::Result<Option<Request>> {
         let Tables {
             connections,

@@ -1,5 +1,5 @@
-//! The ground under a program without libc: where it starts, where it panics, the symbols that compilers call, and the one
-//! piece of static memory.
+//! The ground under a program without libc: where it starts, where it panics, the symbols that
+//! compilers call, and the one piece of static memory.
 #![expect(
     unsafe_code,
     reason = "the entry point, C symbols and static tables are what this module is for"
@@ -13,7 +13,8 @@ use rkube_init::sys::memory;
 
 use crate::supervisor::Tables;
 
-// The kernel enters with the stack pointer at argc; functions want it aligned, with a return address on top.
+// The kernel enters with the stack pointer at argc; functions want it aligned, with a return
+// address on top.
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(".globl _start", "_start:", "xor ebp, ebp", "and rsp, -16", "call {}", "ud2", sym start);
 #[cfg(target_arch = "aarch64")]
@@ -48,7 +49,8 @@ pub(crate) fn tables() -> Option<&'static mut Tables> {
     if TABLES.taken.swap(true, Ordering::Relaxed) {
         return None;
     }
-    // SAFETY: the swap above lets exactly one caller through, so this is the only reference there will ever be.
+    // SAFETY: the swap above lets exactly one caller through, so this is the only reference there
+    // will ever be.
     Some(unsafe { &mut *TABLES.tables.get() })
 }
 
@@ -60,7 +62,8 @@ unsafe extern "C" {
 
 /// Gives back the text of booting and launching, and the stack that they have used.
 pub(crate) fn cool_down() {
-    // SAFETY: the linker script puts text and nothing else between the two, each on a page boundary.
+    // SAFETY: the linker script puts text and nothing else between the two, each on a page
+    // boundary.
     unsafe {
         memory::forget_text(
             (&raw const cold_start) as usize,
@@ -80,8 +83,8 @@ extern "C" fn rust_eh_personality() {}
 /// As in C: `len` bytes are readable at `from` and writable at `to`, and do not overlap.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
-    // SAFETY: the caller keeps to the contract; one instruction (x86-64) or volatile accesses copy, which
-    // the compiler cannot turn back into a call of this function.
+    // SAFETY: the caller keeps to the contract; one instruction (x86-64) or volatile accesses copy,
+    // which the compiler cannot turn back into a call of this function.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         core::arch::asm!(
@@ -104,11 +107,13 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
     if (to as usize).wrapping_sub(from as usize) >= len {
-        // SAFETY: `to` does not lie within the bytes still to be read, so copying forwards is right.
+        // SAFETY: `to` does not lie within the bytes still to be read, so copying forwards is
+        // right.
         return unsafe { memcpy(to, from, len) };
     }
     for at in (0..len).rev() {
-        // SAFETY: within the caller's `len` bytes; volatile, so that this loop is not made a call of itself.
+        // SAFETY: within the caller's `len` bytes; volatile, so that this loop is not made a call
+        // of itself.
         unsafe { to.add(at).write_volatile(from.add(at).read()) };
     }
     to
@@ -144,7 +149,8 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, len: usize) -> i32 {
     for at in 0..len {
-        // SAFETY: within the caller's `len` bytes; volatile, so that this loop is not made a call of itself.
+        // SAFETY: within the caller's `len` bytes; volatile, so that this loop is not made a call
+        // of itself.
         let (a, b) = unsafe { (left.add(at).read_volatile(), right.add(at).read_volatile()) };
         if a != b {
             return i32::from(a) - i32::from(b);

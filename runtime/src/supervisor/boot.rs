@@ -19,7 +19,8 @@ use crate::compile::CgroupAttach;
 use crate::sys::vfork::{self, Vfork};
 use crate::sys::{pid, seqpacket};
 
-/// How long a new supervisor may take to set itself up. Joining cold v1 cgroups alone takes tens of milliseconds.
+/// How long a new supervisor may take to set itself up. Joining cold v1 cgroups alone takes tens of
+/// milliseconds.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The name of the socket in the pod's directory.
 pub(super) const SOCKET: &str = "s";
@@ -45,8 +46,8 @@ pub struct SandboxConfig {
     pub ipc: Namespace,
     /// Host and domain name.
     pub uts: Namespace,
-    /// Processes. With the host's, killing the supervisor kills only the containers' first processes: the caller has to
-    /// empty the cgroup.
+    /// Processes. With the host's, killing the supervisor kills only the containers' first
+    /// processes: the caller has to empty the cgroup.
     pub pid: Namespace,
     /// The host name in a UTS namespace of its own; empty: inherited.
     pub hostname: String,
@@ -56,19 +57,21 @@ pub struct SandboxConfig {
     pub sysctls: BTreeMap<String, String>,
     /// The cgroups of the supervisor itself.
     pub cgroup: CgroupAttach,
-    /// The supervisor's own OOM score; children inherit it unless their record says otherwise. Left as it is where this
-    /// process may not lower it.
+    /// The supervisor's own OOM score; children inherit it unless their record says otherwise. Left
+    /// as it is where this process may not lower it.
     pub oom_score_adj: Option<i32>,
 }
 
 impl Supervisor {
     /// Starts a pod's supervisor and connects to it, with events.
     ///
-    /// What an earlier supervisor of the same directory has left in `exits` stays until a container is forgotten: read it
-    /// before. The v1 attach of `config.cgroup` takes up to 10 ms unless an attach elsewhere has just been made.
+    /// What an earlier supervisor of the same directory has left in `exits` stays until a container
+    /// is forgotten: read it before. The v1 attach of `config.cgroup` takes up to 10 ms unless an
+    /// attach elsewhere has just been made.
     ///
     /// # Errors
-    /// When the directory cannot be used, or the supervisor cannot start or set itself up. Nothing is left running then.
+    /// When the directory cannot be used, or the supervisor cannot start or set itself up. Nothing
+    /// is left running then.
     pub fn launch(config: &SandboxConfig) -> Result<Self, SupervisorError> {
         let directory = |source| SupervisorError::Directory {
             dir: config.dir.clone(),
@@ -106,14 +109,16 @@ impl Supervisor {
     /// Finds the supervisor that an earlier client has started, and connects to it, with events.
     ///
     /// # Errors
-    /// [`SupervisorError::Gone`] when there is none any more; see [`super::read_exits`] for what it has left.
+    /// [`SupervisorError::Gone`] when there is none any more; see [`super::read_exits`] for what it
+    /// has left.
     pub fn connect(dir: &Path) -> Result<Self, SupervisorError> {
         let gone = || SupervisorError::Gone {
             dir: dir.to_owned(),
         };
         let meta = Meta::load(dir).map_err(|_| gone())?;
         let pidfd = pid::open(meta.pid).map_err(|_| gone())?;
-        // In this order: the pidfd is the process that the start time is compared with, or that one is dead.
+        // In this order: the pidfd is the process that the start time is compared with, or that one
+        // is dead.
         if !meta.is_alive() {
             return Err(gone());
         }

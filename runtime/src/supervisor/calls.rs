@@ -79,8 +79,8 @@ pub struct Exec {
 }
 
 impl Supervisor {
-    /// Forks a container's first process. It sets itself up and waits for [`Supervisor::start`]; if that fails, `start`
-    /// says how.
+    /// Forks a container's first process. It sets itself up and waits for [`Supervisor::start`]; if
+    /// that fails, `start` says how.
     ///
     /// # Errors
     /// When a living container has the name, or the start record is not accepted.
@@ -115,7 +115,8 @@ impl Supervisor {
         })
     }
 
-    /// Lets a prepared container run. Returns once its program does: when it was told to, in nanoseconds since 1970.
+    /// Lets a prepared container run. Returns once its program does: when it was told to, in
+    /// nanoseconds since 1970.
     ///
     /// # Errors
     /// When a stage of the start failed, with its words and its exit code.
@@ -182,7 +183,8 @@ impl Supervisor {
             .map_err(|_| self.garbled())
     }
 
-    /// Waits for an exec'd process of this connection to end. Other events stay for [`Supervisor::next_event`].
+    /// Waits for an exec'd process of this connection to end. Other events stay for
+    /// [`Supervisor::next_event`].
     ///
     /// # Errors
     /// When it does not end in time, or the connection does.
@@ -230,8 +232,9 @@ impl Supervisor {
         .map(drop)
     }
 
-    /// Kills a container with all its processes: the kernel ends a pid namespace with its first process. In a pod-wide or
-    /// the host's pid namespace only the first process is killed, and the caller has to empty the cgroup.
+    /// Kills a container with all its processes: the kernel ends a pid namespace with its first
+    /// process. In a pod-wide or the host's pid namespace only the first process is killed, and the
+    /// caller has to empty the cgroup.
     ///
     /// # Errors
     /// When it has ended.
@@ -240,8 +243,9 @@ impl Supervisor {
         self.signal(name, SIGKILL)
     }
 
-    /// Has a container's output copied to `outputs`, as far as they keep up: one descriptor for each stream that `what` asks
-    /// for. Gives the writing end of its input, or its terminal's master, if `what` asks for it.
+    /// Has a container's output copied to `outputs`, as far as they keep up: one descriptor for
+    /// each stream that `what` asks for. Gives the writing end of its input, or its terminal's
+    /// master, if `what` asks for it.
     ///
     /// # Errors
     /// When the container has ended, or has no input.
@@ -258,7 +262,8 @@ impl Supervisor {
         Ok(answer.fds.pop())
     }
 
-    /// Closes the supervisor's end of a container's input. The container reads end of file once all attached have too.
+    /// Closes the supervisor's end of a container's input. The container reads end of file once all
+    /// attached have too.
     ///
     /// # Errors
     /// When there is no such container.
@@ -289,7 +294,8 @@ impl Supervisor {
         self.ask((Kind::ReopenLog, id, name), &[], |_| {}).map(drop)
     }
 
-    /// Acknowledges a container's end: the supervisor drops what it kept, and the `exits` file is emptied once all are.
+    /// Acknowledges a container's end: the supervisor drops what it kept, and the `exits` file is
+    /// emptied once all are.
     ///
     /// # Errors
     /// When it has not ended.
@@ -362,8 +368,8 @@ fn name(text: &str) -> Result<Name, SupervisorError> {
         .ok_or_else(bad)
 }
 
-/// The path below /proc/sys of a kernel setting that belongs to one of the pod's own namespaces. Everything else would
-/// change the host.
+/// The path below /proc/sys of a kernel setting that belongs to one of the pod's own namespaces.
+/// Everything else would change the host.
 pub(super) fn sysctl_path(config: &SandboxConfig, name: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if !name.bytes().all(plain) || name.split('.').any(str::is_empty) {

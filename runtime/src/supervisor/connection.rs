@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -141,7 +141,8 @@ impl Supervisor {
         Ok(containers)
     }
 
-    /// The next thing that happened, if there is one. Never waits: wait for [`Supervisor::as_fd`] to become readable.
+    /// The next thing that happened, if there is one. Never waits: wait for [`Supervisor::as_fd`]
+    /// to become readable.
     ///
     /// # Errors
     /// When the connection has ended.
@@ -372,10 +373,18 @@ impl Supervisor {
 }
 
 impl AsFd for Supervisor {
-    /// Readable when [`Supervisor::next_event`] has something to say, or the connection has ended. Events that arrived
-    /// while another call waited for its answer do not show here: take events until there are none before waiting.
+    /// Readable when [`Supervisor::next_event`] has something to say, or the connection has ended.
+    /// Events that arrived while another call waited for its answer do not show here: take events
+    /// until there are none before waiting.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Supervisor {
+    /// For event loops that want a number, such as tokio's `AsyncFd`.
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }
 

@@ -1,12 +1,13 @@
-//! Reading the `exits` file: what happened while no client was there, also after the supervisor itself has died.
+//! Reading the `exits` file: what happened while no client was there, also after the supervisor
+//! itself has died.
 
 use std::io;
 use std::path::Path;
 
 use rkube_init::protocol::ExitRecord;
 
-/// All records of a pod's `exits` file, oldest first. A record that was cut short, or is of a version that this build does
-/// not know, is passed over.
+/// All records of a pod's `exits` file, oldest first. A record that was cut short, or is of a
+/// version that this build does not know, is passed over.
 ///
 /// # Errors
 /// When the file cannot be read. A file that does not exist has no records.

@@ -7,11 +7,12 @@ use std::sync::OnceLock;
 /// The ELF file of `rkube-pause`.
 pub static PAUSE_ELF: &[u8] = include_bytes!(env!("RKUBE_PAUSE_ELF"));
 
-/// The sealed file with the program. One for the whole process, because all supervisors that run from the same file
-/// share its pages.
+/// The sealed file with the program. One for the whole process, because all supervisors that run
+/// from the same file share its pages.
 static IMAGE: OnceLock<OwnedFd> = OnceLock::new();
 
-/// The program as a memfd that nobody can change, so that no container that gets hold of it can either.
+/// The program as a memfd that nobody can change, so that no container that gets hold of it can
+/// either.
 pub(super) fn sealed() -> io::Result<&'static OwnedFd> {
     if let Some(image) = IMAGE.get() {
         return Ok(image);

@@ -1,4 +1,5 @@
-//! The `meta` file: which process is this pod's supervisor. Pids are reused, so start time and boot count too.
+//! The `meta` file: which process is this pod's supervisor. Pids are reused, so start time and boot
+//! count too.
 
 use std::io;
 use std::path::Path;
@@ -55,7 +56,8 @@ fn boot_id() -> io::Result<String> {
         .to_owned())
 }
 
-/// Field 22 of `/proc/PID/stat`. The name in field 2 may hold anything, so count from its closing bracket.
+/// Field 22 of `/proc/PID/stat`. The name in field 2 may hold anything, so count from its closing
+/// bracket.
 fn start_time(pid: u32) -> io::Result<u64> {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat"))?;
     let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);

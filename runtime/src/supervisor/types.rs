@@ -108,7 +108,8 @@ impl Failure {
         })
     }
 
-    /// The exit code that people expect of such a failure: 127 not found, 126 not executable, 125 anything else.
+    /// The exit code that people expect of such a failure: 127 not found, 126 not executable, 125
+    /// anything else.
     #[must_use]
     pub fn exit_code(&self) -> i32 {
         match self {

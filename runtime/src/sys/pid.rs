@@ -23,7 +23,8 @@ pub(crate) fn kill(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// waitid(2) for an ended child, so that no zombie stays. Somebody else's child is left to its parent.
+/// waitid(2) for an ended child, so that no zombie stays. Somebody else's child is left to its
+/// parent.
 pub(crate) fn reap(pidfd: &OwnedFd) -> io::Result<()> {
     match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
         Ok(_) | Err(Errno::CHILD) => Ok(()),

@@ -1,6 +1,8 @@
-//! `SOCK_SEQPACKET` unix sockets with descriptors on board: the wire between a client and a pod's supervisor.
+//! `SOCK_SEQPACKET` unix sockets with descriptors on board: the wire between a client and a pod's
+//! supervisor.
 //!
-//! Sockets have paths, never abstract names: those would be reachable from every container that shares the host's network.
+//! Sockets have paths, never abstract names: those would be reachable from every container that
+//! shares the host's network.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -51,7 +53,8 @@ fn open(flags: SocketFlags) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// `sun_path` holds 107 bytes and state directories may be deeper: go through the directory's descriptor.
+/// `sun_path` holds 107 bytes and state directories may be deeper: go through the directory's
+/// descriptor.
 fn address(dir: BorrowedFd<'_>, name: &str) -> io::Result<SocketAddrUnix> {
     let path = Path::new("/proc/self/fd")
         .join(dir.as_raw_fd().to_string())

@@ -1,8 +1,9 @@
-//! Starting a program in new namespaces from a large, multi-threaded process: clone3(2) as vfork does it, execveat(2).
+//! Starting a program in new namespaces from a large, multi-threaded process: clone3(2) as vfork
+//! does it, execveat(2).
 //!
-//! A plain fork copies page tables, which costs milliseconds for every 64 MB of caller. Here the child shares the
-//! caller's memory and only the calling thread waits, until the execve; so the child's few steps make system calls
-//! and nothing else: no allocation, no lock, no panic.
+//! A plain fork copies page tables, which costs milliseconds for every 64 MB of caller. Here the
+//! child shares the caller's memory and only the calling thread waits, until the execve; so the
+//! child's few steps make system calls and nothing else: no allocation, no lock, no panic.
 #![expect(
     unsafe_code,
     reason = "clone3 onto a stack of its own, and bare system calls behind it"
@@ -53,7 +54,8 @@ pub(crate) struct Child {
     pub pidfd: OwnedFd,
 }
 
-/// What the child reads and where it leaves an error: memory of the parent's, which waits meanwhile.
+/// What the child reads and where it leaves an error: memory of the parent's, which waits
+/// meanwhile.
 struct Shared {
     image: c_int,
     null: c_int,
@@ -63,8 +65,8 @@ struct Shared {
     errno: c_int,
 }
 
-/// clone3(2) with `CLONE_VM | CLONE_VFORK | CLONE_PIDFD`, then setsid, dup3, close_range and execveat in the child, which
-/// has all signals blocked.
+/// clone3(2) with `CLONE_VM | CLONE_VFORK | CLONE_PIDFD`, then setsid, dup3, close_range and
+/// execveat in the child, which has all signals blocked.
 pub(crate) fn spawn(what: &Vfork<'_>) -> io::Result<Child> {
     const STACK: usize = 64 * 1024;
     let mut stack = vec![0_u128; STACK / size_of::<u128>()];
@@ -92,8 +94,9 @@ pub(crate) fn spawn(what: &Vfork<'_>) -> io::Result<Child> {
         args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
     }
     let ret = with_signals_blocked(|| {
-        // SAFETY: the child runs `child` on `stack`, which is aligned to 16 bytes and outlives it, because
-        // CLONE_VFORK holds this thread until the child has exec'd or gone; `shared` likewise.
+        // SAFETY: the child runs `child` on `stack`, which is aligned to 16 bytes and outlives it,
+        // because CLONE_VFORK holds this thread until the child has exec'd or gone; `shared`
+        // likewise.
         unsafe { clone3(&raw const args, child, (&raw mut shared).cast()) }
     })?;
     if ret < 0 {
@@ -103,7 +106,8 @@ pub(crate) fn spawn(what: &Vfork<'_>) -> io::Result<Child> {
     }
     // SAFETY: clone3 has just stored this descriptor, and nobody else knows it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    // SAFETY: `shared` is a live local; the child, which wrote it through a pointer, is past its execve or gone.
+    // SAFETY: `shared` is a live local; the child, which wrote it through a pointer, is past its
+    // execve or gone.
     let errno = unsafe { (&raw const shared.errno).read_volatile() };
     let pid = u32::try_from(ret).map_err(io::Error::other)?;
     if errno != 0 {
@@ -138,8 +142,8 @@ fn with_signals_blocked<T>(then: impl FnOnce() -> T) -> io::Result<T> {
 
 /// The child, from its first instruction to the execve.
 extern "C" fn child(shared: *mut Shared) -> ! {
-    // SAFETY: `spawn` keeps `shared` alive until we are gone, and waits; libc's thin wrappers touch only errno, which
-    // is the waiting thread's own.
+    // SAFETY: `spawn` keeps `shared` alive until we are gone, and waits; libc's thin wrappers touch
+    // only errno, which is the waiting thread's own.
     unsafe {
         libc::setsid();
         let s = &mut *shared;
@@ -163,7 +167,8 @@ extern "C" fn child(shared: *mut Shared) -> ! {
     }
 }
 
-/// clone3(2) for a child with a stack of its own, on which it calls `run(arg)`. Returns in the parent only.
+/// clone3(2) for a child with a stack of its own, on which it calls `run(arg)`. Returns in the
+/// parent only.
 #[cfg(target_arch = "x86_64")]
 unsafe fn clone3(
     args: *const libc::clone_args,
@@ -171,8 +176,9 @@ unsafe fn clone3(
     arg: *mut Shared,
 ) -> c_long {
     let ret: c_long;
-    // SAFETY: in the child the stack pointer is the new stack's end, and registers are as before; it calls `run`, which
-    // never returns. In the parent only the registers named here have changed.
+    // SAFETY: in the child the stack pointer is the new stack's end, and registers are as before;
+    // it calls `run`, which never returns. In the parent only the registers named here have
+    // changed.
     unsafe {
         asm!(
             "syscall",
@@ -195,7 +201,8 @@ unsafe fn clone3(
     ret
 }
 
-/// clone3(2) for a child with a stack of its own, on which it calls `run(arg)`. Returns in the parent only.
+/// clone3(2) for a child with a stack of its own, on which it calls `run(arg)`. Returns in the
+/// parent only.
 #[cfg(target_arch = "aarch64")]
 unsafe fn clone3(
     args: *const libc::clone_args,

@@ -1,4 +1,5 @@
-//! What the tests share: a pod on a temporary directory, containers in it, and waiting for things to become true.
+//! What the tests share: a pod on a temporary directory, containers in it, and waiting for things
+//! to become true.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -69,7 +70,8 @@ impl Pod {
             std::fs::create_dir(root.path().join("rootfs").join(dir)).unwrap();
         }
         std::fs::create_dir(root.path().join("logs")).unwrap();
-        // Not by this process: a child forked meanwhile would hold the file open for writing, and nobody could run it.
+        // Not by this process: a child forked meanwhile would hold the file open for writing, and
+        // nobody could run it.
         let copied = std::process::Command::new("cp")
             .arg("/bin/busybox")
             .arg(&bin)

@@ -217,7 +217,8 @@ fn starting_is_quick() {
     for (what, times) in ["prepare", "start", "exec"].iter().zip(&mut times) {
         times.sort();
         println!("{what}: median {:?}, quickest {:?}", times[15], times[0]);
-        // The undisturbed figures are below one millisecond; this only tells that nothing waits for a timer or polls.
+        // The undisturbed figures are below one millisecond; this only tells that nothing waits for
+        // a timer or polls.
         assert!(times[0] < Duration::from_millis(10), "{what}: {times:?}");
     }
 }

@@ -63,7 +63,8 @@ fn a_signal_ends_a_container_and_all_its_processes() {
     );
     eventually("its children run", || children(prepared.pid).len() == 2);
     let inner = children(prepared.pid);
-    // The first process of a pid namespace takes only signals it has a handler for, and SIGKILL from outside.
+    // The first process of a pid namespace takes only signals it has a handler for, and SIGKILL
+    // from outside.
     pod.supervisor.signal("web", 15).unwrap();
     assert!(pod.supervisor.snapshot().unwrap()[0].state == ContainerState::Running);
     pod.supervisor.kill_all("web").unwrap();

@@ -166,7 +166,8 @@ fn a_record_that_can_still_change_is_not_read() {
     let flags = rustix::fs::MemfdFlags::CLOEXEC | rustix::fs::MemfdFlags::ALLOW_SEALING;
     let memfd = rustix::fs::memfd_create("record", flags).unwrap();
     rustix::io::write(&memfd, &[0; 4096]).unwrap();
-    // A Prepare without a log, of a record of 4096 bytes: attempt, wiring, size, files, name, no log name, length.
+    // A Prepare without a log, of a record of 4096 bytes: attempt, wiring, size, files, name, no
+    // log name, length.
     let mut body = vec![0; 4 + 1 + 8 + 4];
     body.extend(b"\x01\0x\0\0");
     body.extend(4096_u32.to_le_bytes());

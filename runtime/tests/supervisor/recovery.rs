@@ -23,7 +23,8 @@ fn a_new_client_finds_everything() {
             ..Wishes::default()
         },
     );
-    // Nobody listens any more: the old connection is replaced, and everything it had not read goes with it.
+    // Nobody listens any more: the old connection is replaced, and everything it had not read goes
+    // with it.
     let fresh = Supervisor::connect(&pod.dir).unwrap();
     let old = std::mem::replace(&mut pod.supervisor, fresh);
     let pid = old.pid();

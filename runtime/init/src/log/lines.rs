@@ -3,7 +3,8 @@
 /// The most bytes of one line that go out in one piece.
 pub const PART: usize = 16 * 1024;
 
-/// One piece of output: what was kept from earlier, and what follows it. The newline is not part of it.
+/// One piece of output: what was kept from earlier, and what follows it. The newline is not part of
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece<'a> {
     /// Whether the line ends here.
@@ -16,7 +17,8 @@ pub struct Piece<'a> {
 
 /// One stream's unfinished line: memory for it, and how much of that is used.
 ///
-/// A view, because the memory costs nothing until it is touched and has to lie in pages of its own for that.
+/// A view, because the memory costs nothing until it is touched and has to lie in pages of its own
+/// for that.
 #[derive(Debug)]
 pub struct Lines<'a> {
     /// What earlier reads have brought.

@@ -31,7 +31,8 @@ fn digits(into: &mut [u8], value: u64) {
 
 /// Year, month and day of a day number since 1970, in the Gregorian calendar.
 ///
-/// Counts in eras of 400 years that begin on the first of March, so that the leap day is a year's last.
+/// Counts in eras of 400 years that begin on the first of March, so that the leap day is a year's
+/// last.
 fn civil(days: u64) -> (u64, u64, u64) {
     const TO_1970: u64 = 719_468;
     const ERA: u64 = 146_097;

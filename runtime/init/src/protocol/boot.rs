@@ -92,8 +92,8 @@ pub struct Namespaces {
     pub uts: bool,
 }
 
-/// The payload of `Boot`. Descriptors: the listening socket, the `exits` file, then files to write "0"
-/// to (v1 `cgroup.procs`).
+/// The payload of `Boot`. Descriptors: the listening socket, the `exits` file, then files to write
+/// "0" to (v1 `cgroup.procs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Boot<'a> {
     /// What is new and has to be set up.
@@ -136,7 +136,8 @@ impl<'a> Boot<'a> {
     }
 }
 
-/// Kernel settings in the form they travel: one string with the path, one with the value, and so on.
+/// Kernel settings in the form they travel: one string with the path, one with the value, and so
+/// on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sysctls<'a>(pub &'a [u8]);
 

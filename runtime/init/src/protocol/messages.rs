@@ -94,8 +94,8 @@ impl LogLimits {
     }
 }
 
-/// The payload of `Prepare`. Descriptors: the sealed memfd with the start record, the log's directory
-/// when `wiring.log`, then the record's own.
+/// The payload of `Prepare`. Descriptors: the sealed memfd with the start record, the log's
+/// directory when `wiring.log`, then the record's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prepare {
     /// The container's name; unique among the living.
@@ -147,8 +147,9 @@ impl Prepare {
     }
 }
 
-/// The payload of `Exec`. Descriptors: the sealed memfd with the start record; three for the standard
-/// streams, or one socket that the pty's master is sent to when `tty`; then the record's own.
+/// The payload of `Exec`. Descriptors: the sealed memfd with the start record; three for the
+/// standard streams, or one socket that the pty's master is sent to when `tty`; then the record's
+/// own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exec {
     /// Whether the process gets a terminal.
@@ -201,7 +202,8 @@ impl Signal {
     }
 }
 
-/// The payload of `Attach`. Descriptors: one for each stream of output that is asked for, in this order.
+/// The payload of `Attach`. Descriptors: one for each stream of output that is asked for, in this
+/// order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Attach {
     /// Send the input's writing end (a terminal: its master) back with the reply.

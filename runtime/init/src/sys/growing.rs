@@ -4,7 +4,8 @@ use super::{Fd, RawFd, Result, call, fd};
 use core::ffi::CStr;
 use linux_raw_sys::general as k;
 
-/// openat(2) for appending, made if missing; `O_NOFOLLOW`, so that a link in the directory leads nowhere.
+/// openat(2) for appending, made if missing; `O_NOFOLLOW`, so that a link in the directory leads
+/// nowhere.
 pub fn append(dir: RawFd, name: &CStr, mode: u32) -> Result<Fd> {
     let flags = k::O_WRONLY | k::O_CREAT | k::O_APPEND | k::O_NOFOLLOW | k::O_CLOEXEC;
     call!(k::__NR_openat, dir, name, flags, mode).map(fd)

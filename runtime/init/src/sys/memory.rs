@@ -14,7 +14,8 @@ impl Mapping {
     /// mmap(2) of the first `len` bytes of a memfd that nobody can change or shorten any more.
     ///
     /// # Errors
-    /// `EPERM` when the file is not sealed against writing and shrinking, `EINVAL` when it is too short.
+    /// `EPERM` when the file is not sealed against writing and shrinking, `EINVAL` when it is too
+    /// short.
     pub fn sealed(file: RawFd, len: usize) -> Result<Self> {
         let seals = call!(k::__NR_fcntl, file, k::F_GET_SEALS)?;
         let needed = (k::F_SEAL_WRITE | k::F_SEAL_SHRINK) as usize;
@@ -41,8 +42,8 @@ impl Mapping {
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `sealed` has mapped this range, drop unmaps it, and the file's seals keep its bytes there and
-        // unchanged.
+        // SAFETY: `sealed` has mapped this range, drop unmaps it, and the file's seals keep its
+        // bytes there and unchanged.
         unsafe { core::slice::from_raw_parts(self.start as *const u8, self.len) }
     }
 }
@@ -53,8 +54,8 @@ impl Drop for Mapping {
     }
 }
 
-/// madvise(2) `MADV_DONTNEED` on the whole pages of a buffer whose contents are worth nothing any more: they become
-/// zeros, and cost nothing until they are touched again.
+/// madvise(2) `MADV_DONTNEED` on the whole pages of a buffer whose contents are worth nothing any
+/// more: they become zeros, and cost nothing until they are touched again.
 pub fn forget(buffer: &mut [u8]) {
     const PAGE: usize = 4096;
     let start = (buffer.as_mut_ptr() as usize).next_multiple_of(PAGE);
@@ -64,8 +65,8 @@ pub fn forget(buffer: &mut [u8]) {
     }
 }
 
-/// madvise(2) `MADV_DONTNEED` on whole pages of the running program's text: they are read from its file again when they
-/// are needed.
+/// madvise(2) `MADV_DONTNEED` on whole pages of the running program's text: they are read from its
+/// file again when they are needed.
 ///
 /// # Safety
 /// The pages hold nothing but what the file holds: text or constants, never data.
@@ -78,7 +79,8 @@ pub unsafe fn forget_text(start: usize, end: usize) {
     );
 }
 
-/// madvise(2) `MADV_DONTNEED` on what lies well below the caller's frame on the stack: what deeper calls have left.
+/// madvise(2) `MADV_DONTNEED` on what lies well below the caller's frame on the stack: what deeper
+/// calls have left.
 #[inline(never)]
 pub fn forget_stack() {
     const PAGE: usize = 4096;
@@ -86,6 +88,7 @@ pub fn forget_stack() {
     let here = 0u8;
     // A page further down nobody's frame is: this function's is far smaller than that.
     let end = (&raw const here as usize) / PAGE * PAGE - PAGE;
-    // The part of the range that never was touched is not mapped; that is reported, and does not matter.
+    // The part of the range that never was touched is not mapped; that is reported, and does not
+    // matter.
     let _ = call!(k::__NR_madvise, end - DEEPEST, DEEPEST, k::MADV_DONTNEED);
 }

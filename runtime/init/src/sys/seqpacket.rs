@@ -124,8 +124,8 @@ impl Received {
     }
 }
 
-/// recvmsg(2) of one message: its length, 0 at the end. A message that does not fit is `EMSGSIZE`, and its
-/// descriptors are closed.
+/// recvmsg(2) of one message: its length, 0 at the end. A message that does not fit is `EMSGSIZE`,
+/// and its descriptors are closed.
 pub fn recv(socket: RawFd, into: &mut [u8], fds: &mut Received) -> Result<usize> {
     fds.close();
     let mut piece = Piece {
