@@ -86,7 +86,6 @@ fn container(start: &Start<'_>, so_far: &mut Progress) -> Result<(), Failure> {
         Stage::Sysctls,
         procfs::set_sysctls(record, so_far.proc.as_ref()),
     )?;
-    let masks = at(Stage::Masks, masks::prepare(start))?;
     let root = at(Stage::Rootfs, rootfs::attach(start))?;
     at(
         Stage::Mounts,
@@ -96,11 +95,10 @@ fn container(start: &Start<'_>, so_far: &mut Progress) -> Result<(), Failure> {
     so_far.root = Some(Fd::adopt(root));
     so_far.terminal = at(Stage::Terminal, terminal::open(start, so_far))?;
     at(Stage::Hooks, pause(start.hooks, start.status, Frame::Hooks))?; // sync 2
-    at(Stage::Masks, masks::apply(record, root, masks.as_ref()))?;
+    at(Stage::Masks, masks::apply(record, root))?;
     at(Stage::ReadonlyPaths, masks::make_readonly(record, root))?;
     at(Stage::Cwd, program::make_directory(record, root))?;
-    let stacked = masks.is_some_and(|masks| masks.stacked);
-    at(Stage::Pivot, rootfs::pivot(record, root, stacked))
+    at(Stage::Pivot, rootfs::pivot(record, root))
 }
 
 /// What makes the process inside it.

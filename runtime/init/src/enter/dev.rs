@@ -110,10 +110,5 @@ fn bind_node(start: &Start<'_>, base: RawFd, path: &CStr, row: &Row<'_>) -> Resu
         .fd(row.optional(device::FD))
         .ok_or(Errno::of(errno::ENODEV))?;
     let place = path::ensure(base, path, Kind::File, k::RESOLVE_NO_SYMLINKS)?;
-    // The null device is attached already, as the mask of files: that one is copied, the others are moved.
-    match mnt::clone_tree(tree, c"", false) {
-        Ok(copy) => mnt::move_mount(copy.raw(), place.raw()),
-        Err(_) => mnt::move_mount(tree, place.raw()),
-    }
-    .at(Step::Attach)
+    mnt::move_mount(tree, place.raw()).at(Step::Attach)
 }

@@ -38,18 +38,14 @@ pub(super) fn attach(start: &Start<'_>) -> Result<RawFd, Fault> {
         };
         mnt::set_attributes(root, &attributes, recursive).at(Step::Propagation)?;
     }
-    stack(root).at(Step::Attach)?;
+    // On top of the old root, where pivot_root(2) exchanges the two.
+    let top = fs::openat(fs::CWD, c"/", k::O_PATH | k::O_DIRECTORY, 0).at(Step::Attach)?;
+    mnt::move_mount(root, top.raw()).at(Step::Attach)?;
     Ok(root)
 }
 
-/// Attaches a mount on top of the old root, where pivot_root(2) will take it off again.
-pub(super) fn stack(tree: RawFd) -> Result<(), Errno> {
-    let top = fs::openat(fs::CWD, c"/", k::O_PATH | k::O_DIRECTORY, 0)?;
-    mnt::move_mount(tree, top.raw())
-}
-
-/// Makes the root file system the root, and lets the old one go, together with the one mount that may be `stacked` on it.
-pub(super) fn pivot(record: &Record<'_>, root: RawFd, stacked: bool) -> Result<(), Fault> {
+/// Makes the root file system the root, and lets the old one go.
+pub(super) fn pivot(record: &Record<'_>, root: RawFd) -> Result<(), Fault> {
     if record.has(flag::READONLY_ROOT) {
         let readonly = Attributes {
             set: u64::from(k::MOUNT_ATTR_RDONLY),
@@ -62,11 +58,8 @@ pub(super) fn pivot(record: &Record<'_>, root: RawFd, stacked: bool) -> Result<(
         fs::chroot(c".")?;
     } else {
         mnt::pivot_root_here()?;
-        // "." names what lies uppermost here.
+        // "." names what lies uppermost here: the old root, on which nothing else may have been stacked.
         mnt::detach(c".")?;
-        if stacked {
-            mnt::detach(c".")?;
-        }
     }
     let propagation = record.field(header::ROOT_PROPAGATION);
     if matches!(propagation & !k::MS_REC, k::MS_SHARED | k::MS_UNBINDABLE) {
