@@ -206,10 +206,7 @@ impl Images {
             }
             (Some("Always"), _) | (_, None) => {
                 let options = self.with_secrets(record, self.pull_options(PullPolicy::Always))?;
-                let handle = tokio::runtime::Handle::current();
-                let pulled = tokio::task::block_in_place(|| {
-                    handle.block_on(pull(&self.store, &reference, &options, progress))
-                });
+                let pulled = pull(&self.store, &reference, &options, progress).await;
                 pulled
                     .map(|image| (image, true))
                     .map_err(|source| ImageError::Pull {

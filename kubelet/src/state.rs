@@ -321,16 +321,14 @@ pub fn boot_id() -> io::Result<String> {
 ///
 /// # Errors
 /// Names the file.
-pub fn write_json(path: &Path, value: &impl Serialize, durable: bool) -> io::Result<()> {
+pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let aside = path.with_extension(format!("tmp{}", std::process::id()));
     let mut options = fs_err::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     options.options_mut().mode(0o600);
     let mut file = options.open(&aside)?;
     file.write_all(&serde_json::to_vec(value).map_err(io::Error::other)?)?;
-    if durable {
-        file.sync_all()?;
-    }
+    drop(file);
     fs_err::rename(&aside, path)
 }
 
@@ -359,18 +357,25 @@ impl Paths {
     /// # Errors
     /// Names the file.
     pub fn save_record(&self, record: &PodRecord) -> io::Result<()> {
-        write_json(
-            &self.pod(record.uid()).join("pod.json"),
-            record,
-            record.detached,
-        )
+        write_json(&self.pod(record.uid()).join("pod.json"), record)
+    }
+    /// Waits until what was asked for would survive a power cut. Apart from writing it, because a disk takes
+    /// milliseconds for this and a pod can be started meanwhile.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn flush_record(&self, uid: &str) -> io::Result<()> {
+        for path in [self.pod(uid).join("pod.json"), self.pod(uid), self.pods()] {
+            fs_err::File::open(path)?.sync_all()?;
+        }
+        Ok(())
     }
     /// Writes what was observed.
     ///
     /// # Errors
     /// Names the file.
     pub fn save_state(&self, uid: &str, state: &PodState) -> io::Result<()> {
-        write_json(&self.pod(uid).join("state.json"), state, false)
+        write_json(&self.pod(uid).join("state.json"), state)
     }
     /// Reads one pod.
     ///

@@ -12,6 +12,7 @@ impl Agent {
     /// # Errors
     /// When the host's state cannot be used.
     pub async fn execute(self, global: &Global) -> Result<u8, Failure> {
+        crate::sandbox::warm_cgroups();
         let node = open::node(global)?;
         crate::agent::serve(node)
             .await

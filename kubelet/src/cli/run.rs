@@ -14,6 +14,7 @@ use crate::worker::Node;
 use clap::Args;
 use k8s_openapi::api::core::v1::Pod;
 use rkube_api::Strictness;
+use std::fmt::Write as _;
 use std::time::Instant;
 
 /// Run a pod from a manifest.
@@ -56,6 +57,7 @@ impl Run {
     /// One line that says what, where and what to do.
     pub async fn execute(self, global: &Global) -> Result<u8, Failure> {
         let output = Output::detect(self.quiet);
+        crate::sandbox::warm_cgroups();
         let since = Instant::now();
         let (pods, companions) = self.read(output).await?;
         self.time(output, "manifest", since);
@@ -152,6 +154,7 @@ impl Run {
         output: Output,
         since: Instant,
     ) -> Result<u8, Failure> {
+        let flushed = flush(node, pods);
         let woken = crate::agent::wake(&node.paths, &global.arguments()).await;
         if let Err(err) = woken {
             for pod in pods {
@@ -160,6 +163,7 @@ impl Run {
             return Err(Failure::of(&err));
         }
         self.time(output, "agent", since);
+        let mut up = String::new();
         for pod in pods {
             let uid = pod.record.uid();
             let state = self.await_up(node, pod, output).await?;
@@ -169,9 +173,15 @@ impl Run {
             }
             if !self.quiet {
                 let address = state.pod_ip.map(|ip| format!("  {ip}")).unwrap_or_default();
-                super::output::print(&format!("{}  {uid}{address}\n", pod.record.full_name()))?;
+                let _ = writeln!(up, "{}  {uid}{address}", pod.record.full_name());
             }
         }
+        // Whoever reads this may count on the pods to come back after a power cut.
+        flushed
+            .await
+            .map_err(|err| Failure::of(&err))?
+            .map_err(|err| Failure::of(&err))?;
+        super::output::print(&up)?;
         Ok(0)
     }
 
@@ -225,6 +235,13 @@ impl Run {
             ));
         }
     }
+}
+
+/// Sees to it that the pods' records are on disk, while they start.
+fn flush(node: &Node, pods: &[StoredPod]) -> tokio::task::JoinHandle<std::io::Result<()>> {
+    let paths = node.paths.clone();
+    let uids: Vec<String> = pods.iter().map(|pod| pod.record.uid().to_owned()).collect();
+    tokio::task::spawn_blocking(move || uids.iter().try_for_each(|uid| paths.flush_record(uid)))
 }
 
 fn show_event(output: Output, pod: &str, event: &Event) {
