@@ -1,0 +1,56 @@
+//! Debian's `docker-registry` (the reference implementation) on loopback of a host.
+use crate::host::Host;
+use crate::invocation::{Invocation, Running};
+use std::path::Path;
+
+/// A registry of the distribution's, empty, on 127.0.0.1:5000 of a host's namespace.
+#[derive(Debug)]
+pub struct DockerRegistry {
+    running: Running,
+}
+
+impl DockerRegistry {
+    /// Where it is.
+    pub const ADDRESS: &'static str = "127.0.0.1:5000";
+
+    /// Starts it with more lines for its configuration (`auth:`, or `tls:` below `http:`); `None` and a line of
+    /// why the test is skipped if it is not installed.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    #[track_caller]
+    pub fn start(host: &Host, http: &str, more: &str) -> Option<Self> {
+        let found = ["docker-registry", "registry"].iter().find(|name| {
+            ["/usr/bin", "/usr/local/bin", "/bin"]
+                .iter()
+                .any(|dir| Path::new(dir).join(name).exists())
+        });
+        let Some(program) = found else {
+            let thread = std::thread::current();
+            println!(
+                "SKIP {}: needs a registry (package docker-registry)",
+                thread.name().unwrap_or("?")
+            );
+            return None;
+        };
+        let storage = host.dir().join("registry");
+        let config = format!(
+            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {}\n{http}{more}",
+            storage.display(),
+            Self::ADDRESS
+        );
+        let file = host.file("registry.yml", config);
+        let mut command = host.command(program);
+        command.args(["serve", &file]);
+        let mut running = Invocation::new(command, format!("{program} serve")).start();
+        running.await_stderr("listening on");
+        Some(DockerRegistry { running })
+    }
+
+    /// What it wrote so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.running.stderr()
+    }
+}
