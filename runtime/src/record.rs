@@ -154,6 +154,8 @@ pub struct StartRecord {
     pub root_propagation: u32,
     /// Capability sets, applied with [`layout::flag::CAPABILITIES`].
     pub capabilities: Capabilities,
+    /// Where the root file system is attached until it is entered; empty: on top of the old root.
+    pub root_place: Vec<u8>,
     /// Working directory.
     pub cwd: Vec<u8>,
     /// Host name; empty: leave it.
@@ -291,6 +293,7 @@ impl StartRecord {
             .as_ref()
             .map_or(("", ""), |(file, label)| (file, label));
         for (field, text) in [
+            (header::ROOT_PLACE, self.root_place.as_slice()),
             (header::CWD, self.cwd.as_slice()),
             (header::HOSTNAME, self.hostname.as_bytes()),
             (header::DOMAINNAME, self.domainname.as_bytes()),

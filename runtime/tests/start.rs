@@ -702,7 +702,11 @@ fn hooks_find_the_mounts_made_and_the_root_unchanged() {
     let Some(()) = possible("hooks_find_the_mounts_made_and_the_root_unchanged") else {
         return;
     };
-    let trial = Trial::new("echo ran");
+    let mut trial = Trial::new("echo ran");
+    trial.set(
+        "/hooks",
+        json!({"createContainer": [{"path": "/bin/true"}]}),
+    );
     let mut running = trial
         .spawn(rkube_runtime::spawn::Options {
             hooks: true,
@@ -714,7 +718,14 @@ fn hooks_find_the_mounts_made_and_the_root_unchanged() {
     let root = fs::read_link(format!("/proc/{pid}/root")).unwrap();
     assert_eq!(root, Path::new("/"));
     let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
-    assert!(mounts.contains(" - mqueue "), "{mounts}");
+    let place = trial.path("dev/mqueue");
+    let place = format!(" {} ", place.display());
+    assert!(
+        mounts
+            .lines()
+            .any(|line| line.contains(&place) && line.contains(" - mqueue ")),
+        "{mounts}"
+    );
     running.child.release_hooks().unwrap();
     running.child.wait_exec().unwrap();
     assert_eq!(running.finish().output, "ran\n");

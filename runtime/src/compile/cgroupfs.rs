@@ -1,5 +1,8 @@
 //! A mount of type `cgroup`: the container's own part of the hierarchies, whatever their version.
 //!
+//! It takes a cgroup namespace to show only that part. A spec with such a mount but without the namespace, as podman
+//! writes on v1 hosts, gets one all the same: the host's cgroups are never shown.
+//!
 //! ```text
 //! v2:      cgroup2 at the destination
 //! v1:      tmpfs at the destination, one cgroup mount per hierarchy below, links for the controllers of joint ones
@@ -37,10 +40,7 @@ pub(super) fn compile(
         .map_err(|source| CompileError::open(one.field("type"), path, source))?;
     let found = hierarchies(&text);
     if !namespaces::has(one.spec, LinuxNamespaceType::Cgroup) {
-        return Err(CompileError::invalid(
-            one.field("type"),
-            "a cgroup mount needs a cgroup namespace in linux.namespaces, or it would show the host's cgroups",
-        ));
+        draft.record.namespaces |= LinuxNamespaceType::Cgroup as u32;
     }
     if let Some(unified) = found.iter().find(|hierarchy| hierarchy.top) {
         draft

@@ -63,7 +63,15 @@ pub(super) fn compile(draft: &mut Draft, spec: &Spec) -> Result<(), CompileError
 
 /// Exec joins all namespaces that the spec names; the others are the caller's, as they were at the start.
 pub(super) fn compile_exec(draft: &mut Draft, spec: &Spec) {
-    draft.record.target_kinds = list(spec)
+    let cgroup = spec
+        .mounts()
+        .iter()
+        .flatten()
+        .any(|mount| mount.typ().as_deref() == Some("cgroup"));
+    if cgroup {
+        draft.record.target_kinds |= LinuxNamespaceType::Cgroup as u32;
+    }
+    draft.record.target_kinds |= list(spec)
         .iter()
         .fold(0, |kinds, namespace| kinds | namespace.typ() as u32);
 }

@@ -31,6 +31,13 @@ pub(super) fn compile(
         Rootfs::ReadOnlyOverlay { lowers } => read_only(lowers)?,
     };
     draft.record.rootfs = Some(draft.add(tree));
+    // Hooks expect to find the container's files and mounts below `root.path`.
+    if let (Rootfs::Bundle, Some(root), true) = (rootfs, spec.root(), spec.hooks().is_some()) {
+        draft.record.root_place = bundle
+            .join(root.path())
+            .into_os_string()
+            .into_encoded_bytes();
+    }
     let root = spec.root().as_ref();
     if root.and_then(|root| root.readonly()) == Some(true) {
         draft.record.flags |= flag::READONLY_ROOT;

@@ -38,10 +38,21 @@ pub(super) fn attach(start: &Start<'_>) -> Result<RawFd, Fault> {
         };
         mnt::set_attributes(root, &attributes, recursive).at(Step::Propagation)?;
     }
-    // On top of the old root, where pivot_root(2) exchanges the two.
-    let top = fs::openat(fs::CWD, c"/", k::O_PATH | k::O_DIRECTORY, 0).at(Step::Attach)?;
-    mnt::move_mount(root, top.raw()).at(Step::Attach)?;
+    let place = place(record).at(Step::Attach)?;
+    mnt::move_mount(root, place.raw()).at(Step::Attach)?;
     Ok(root)
+}
+
+/// Where hooks look for the container's files, if there are any; otherwise on top of the old root, which always works.
+fn place(record: &Record<'_>) -> Result<Fd, Errno> {
+    let flags = k::O_PATH | k::O_DIRECTORY;
+    let wanted = record.text(header::ROOT_PLACE);
+    if !wanted.is_empty()
+        && let Ok(place) = fs::openat(fs::CWD, wanted, flags, 0)
+    {
+        return Ok(place);
+    }
+    fs::openat(fs::CWD, c"/", flags, 0)
 }
 
 /// Makes the root file system the root, and lets the old one go.

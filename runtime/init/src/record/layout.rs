@@ -117,6 +117,8 @@ pub mod header {
     pub const GID_MAP: usize = 44;
     /// (offset, length): the seccomp program.
     pub const SECCOMP: usize = 46;
+    /// String: where to attach the root file system until it is entered; empty: on top of the old root.
+    pub const ROOT_PLACE: usize = 76;
     /// First word of the tables' pairs.
     pub(super) const TABLES: usize = 48;
     /// Words of the header.
@@ -124,6 +126,7 @@ pub mod header {
 
     /// Header words that begin a string's pair.
     pub(crate) const TEXTS: &[usize] = &[
+        ROOT_PLACE,
         CWD,
         HOSTNAME,
         DOMAINNAME,
