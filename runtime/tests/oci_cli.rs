@@ -11,6 +11,8 @@ mod hooks;
 mod lab;
 #[path = "oci_cli/lifecycle.rs"]
 mod lifecycle;
+#[path = "oci_cli/podman.rs"]
+mod podman;
 #[path = "oci_cli/resources.rs"]
 mod resources;
 #[path = "oci_cli/terminal.rs"]

@@ -95,10 +95,8 @@ pub(super) enum CreateError {
     #[error("config")]
     Compile(#[from] CompileError),
     /// Init could not be set up.
-    #[error("container {id}: {what}")]
+    #[error("{what}")]
     Spawn {
-        /// The container.
-        id: String,
         /// What `create` says of a missing program, in the words that engines look for.
         what: &'static str,
         /// Where it failed.
@@ -289,7 +287,6 @@ impl Creation<'_> {
 
     fn spawn_error(&self, source: SpawnError) -> CreateError {
         CreateError::Spawn {
-            id: self.id(),
             what: spawn_words(&source),
             source,
         }

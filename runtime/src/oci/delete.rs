@@ -53,7 +53,7 @@ pub(super) enum DeleteError {
         /// The container.
         id: String,
         /// Why not.
-        source: KillError,
+        source: Box<KillError>,
     },
     /// It was killed and does not end.
     #[error("container {id} did not end within {} s of SIGKILL", PATIENCE.as_secs())]
@@ -145,7 +145,10 @@ fn end(container: &Container) -> Result<(), DeleteError> {
             match killed {
                 // It ended by itself.
                 Ok(()) | Err(KillError::Illegal(_)) => wait_for_end(init, id),
-                Err(source) => Err(DeleteError::Kill { id: id(), source }),
+                Err(source) => Err(DeleteError::Kill {
+                    id: id(),
+                    source: Box::new(source),
+                }),
             }
         }
     }

@@ -13,6 +13,11 @@ use super::cli::{self, Context, Failure};
 use super::container::{CgroupUseError, Container, LookError};
 use super::status::{IllegalOp, Op, Status};
 
+/// How long after a sign of it an OOM kill may still be counted.
+const ALARM: Duration = Duration::from_secs(1);
+/// How often the count is looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// Print what a container uses, as lines of JSON.
 #[derive(Debug, Args)]
 pub(super) struct Events {
@@ -89,6 +94,7 @@ impl Events {
         let watch = cgroup.watch_oom().map_err(wrap)?;
         let mut kills = cgroup.oom_kills().map_err(wrap)?;
         let mut next = Instant::now() + self.interval;
+        let mut alarm: Option<Instant> = None;
         while container.dir.status(&container.record) != Status::Stopped && cgroup.exists() {
             let left = next.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -96,18 +102,22 @@ impl Events {
                 next += self.interval;
                 continue;
             }
+            // v1 tells before the kill is counted, so the count is looked at again for a while.
+            let alarmed = alarm.is_some_and(|at| at.elapsed() < ALARM);
+            let patience = if alarmed { left.min(LOOK_AGAIN) } else { left };
             match &watch {
-                Some(watch) if watch.wait(left)? => {
+                Some(watch) if watch.wait(patience)? => {
                     watch.drain()?;
-                    let now = cgroup.oom_kills().unwrap_or(kills);
-                    if now > kills {
-                        self.print("oom", Value::Null)?;
-                    }
-                    kills = now;
+                    alarm = Some(Instant::now());
                 }
                 Some(_) => {}
-                None => std::thread::sleep(left),
+                None => std::thread::sleep(patience),
             }
+            let now = cgroup.oom_kills().unwrap_or(kills);
+            if now > kills {
+                self.print("oom", Value::Null)?;
+            }
+            kills = now;
         }
         Ok(())
     }

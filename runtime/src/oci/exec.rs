@@ -120,10 +120,8 @@ pub(super) enum ExecError {
     #[error("process")]
     Compile(#[from] CompileError),
     /// The process could not be set up.
-    #[error("exec in container {id}: {what}")]
+    #[error("exec: {what}")]
     Spawn {
-        /// The container.
-        id: String,
         /// What it means for a missing program, in the words that engines look for.
         what: &'static str,
         /// Where it failed.
@@ -309,11 +307,7 @@ impl Entry<'_> {
     /// Words for a failed start of the process.
     pub(super) fn failed(&self, source: SpawnError) -> ExecError {
         let what = creation::spawn_words(&source);
-        ExecError::Spawn {
-            id: self.container.dir.id().to_string(),
-            what,
-            source,
-        }
+        ExecError::Spawn { what, source }
     }
 }
 

@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_hook_is_killed_when_its_time_is_over() {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         let err = check(&[("exec sleep 60", Some(1))]).unwrap_err();
         assert!(
             matches!(err, HookError::Timeout { seconds: 1, .. }),
