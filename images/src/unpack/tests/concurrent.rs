@@ -104,7 +104,7 @@ fn killed_anywhere_nothing_half_done_is_visible() {
         return;
     }
     let bench = Bench::new();
-    let tar = layer(1500);
+    let tar = layer(300);
     let blob = bench.dir.path().join("blob");
     std::fs::write(&blob, &tar).unwrap();
     let diff_id = Digest::sha256(&tar);
@@ -119,9 +119,9 @@ fn killed_anywhere_nothing_half_done_is_visible() {
     );
     let whole = started.elapsed();
     let mut finished = 0;
-    for round in 0..24_u32 {
+    for round in 0..16_u32 {
         let mut child = spawn_child(bench.store.root(), &blob);
-        let deadline = whole.mul_f64(f64::from(round % 12) / 10.0);
+        let deadline = whole.mul_f64(f64::from(round % 8) / 6.0);
         let started = std::time::Instant::now();
         while started.elapsed() < deadline && child.try_wait().unwrap().is_none() {
             std::thread::park_timeout(Duration::from_micros(200));
@@ -137,7 +137,7 @@ fn killed_anywhere_nothing_half_done_is_visible() {
             store.discard_layer(&diff_id).unwrap();
         }
     }
-    println!("{finished} of 24 finished before they were killed");
+    println!("{finished} of 16 finished before they were killed");
     assert!(
         spawn_child(bench.store.root(), &blob)
             .wait()
