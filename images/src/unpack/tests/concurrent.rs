@@ -121,7 +121,7 @@ fn killed_anywhere_nothing_half_done_is_visible() {
     let mut finished = 0;
     for round in 0..16_u32 {
         let mut child = spawn_child(bench.store.root(), &blob);
-        let deadline = whole.mul_f64(f64::from(round % 8) / 6.0);
+        let deadline = whole.mul_f64(f64::from(round % 8) / 10.0);
         let started = std::time::Instant::now();
         while started.elapsed() < deadline && child.try_wait().unwrap().is_none() {
             std::thread::park_timeout(Duration::from_micros(200));
