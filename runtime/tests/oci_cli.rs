@@ -2,6 +2,11 @@
 //!
 //! `RUNTIME=/usr/sbin/runc` points the suite at another runtime: what runc fails is wrong here.
 //! Checks of what only this runtime promises are behind [`lab::Lab::is_ours`].
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests: a failure is a panic, a test that cannot run says so"
+)]
 
 #[path = "oci_cli/exec.rs"]
 mod exec;

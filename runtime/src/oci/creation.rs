@@ -12,30 +12,33 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use crate::cgroup::{Cgroup, CgroupError, DetectError, Hierarchies, SpecPath};
-use crate::compile::{self, CgroupAttach, CompileError, Request, Rootfs, Settings};
+use crate::cgroup::{Cgroup, CgroupError, Hierarchies, SpecPath};
+use crate::compile::{self, CgroupAttach, Request, Rootfs, Settings};
 use crate::spawn::{self, Child, Options, Park, SpawnError};
 
-use super::bundle::{Bundle, BundleError};
+use super::bundle::Bundle;
 use super::cli::Context;
 use super::container::{self, Container};
 use super::create::CreateFlags;
-use super::descriptors::{Inherited, InheritedError};
-use super::filter::{self, FilterError};
-use super::hooks::{self, HookError, Inside, Place, Stage};
-use super::id::{ContainerId, IdError};
+use super::descriptors::Inherited;
+use super::filter;
+use super::hooks::{self, Inside, Place, Stage};
+use super::id::ContainerId;
 use super::process::{self, ProcessRef};
-use super::root::{Progress, Record, StateError};
+use super::root::{Progress, Record};
 use super::signal;
 use super::start;
 use super::status::Status;
-use super::terminal::{Console, TerminalError};
+use super::terminal::Console;
 use super::warm::Warm;
+
+mod error;
+pub(super) use error::{CreateError, spawn_words};
 
 /// How far the new container goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,98 +49,6 @@ pub(super) enum Until {
     Started,
     /// The program runs, and nobody here waits for it.
     StartedDetached,
-}
-
-/// Why a container was not created.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(super) enum CreateError {
-    /// The id cannot be one.
-    #[error(transparent)]
-    Id(#[from] IdError),
-    /// The bundle cannot be used.
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
-    /// The state directory cannot be used, or has the id already.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// There is nobody to hold the terminal, or no terminal to hold.
-    #[error(transparent)]
-    Terminal(#[from] TerminalError),
-    /// `--preserve-fds` asks for descriptors that are not there.
-    #[error(transparent)]
-    Inherited(#[from] InheritedError),
-    /// The host's cgroups cannot be found.
-    #[error("cannot find the cgroups of the host")]
-    Detect(#[from] DetectError),
-    /// The container's cgroup cannot be made or limited.
-    #[error("container {id}: its cgroup")]
-    Cgroup {
-        /// The container.
-        id: String,
-        /// What was refused.
-        source: CgroupError,
-    },
-    /// Somebody else's processes are in the cgroup.
-    #[error("container {id}: its cgroup {} is not empty: {count} processes found; choose another linux.cgroupsPath", path.display())]
-    CgroupInUse {
-        /// The container.
-        id: String,
-        /// The cgroup.
-        path: PathBuf,
-        /// How many.
-        count: usize,
-    },
-    /// The seccomp profile cannot be compiled.
-    #[error(transparent)]
-    Filter(#[from] FilterError),
-    /// The config asks for something that cannot be.
-    #[error("config")]
-    Compile(#[from] CompileError),
-    /// Init could not be set up.
-    #[error("{what}")]
-    Spawn {
-        /// What `create` says of a missing program, in the words that engines look for.
-        what: &'static str,
-        /// Where it failed.
-        source: SpawnError,
-    },
-    /// A hook failed.
-    #[error(transparent)]
-    Hook(#[from] HookError),
-    /// The pid file cannot be written.
-    #[error("cannot write the pid file")]
-    PidFile {
-        /// With the path.
-        source: io::Error,
-    },
-    /// Init is gone already.
-    #[error("container {id}: cannot look at its first process")]
-    Observe {
-        /// The container.
-        id: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
-}
-
-impl CreateError {
-    /// 127 and 126 speak of the program, 125 of anything before.
-    pub(super) fn exit_code(&self) -> u8 {
-        match self {
-            CreateError::Spawn { source, .. } => source.exit_code(),
-            _ => 125,
-        }
-    }
-}
-
-/// What engines search for: conmon's callers turn these words into the exit codes 127 and 126.
-pub(super) fn spawn_words(err: &SpawnError) -> &'static str {
-    match err.exit_code() {
-        127 => "executable file not found in $PATH",
-        126 => "permission denied: the program cannot be executed",
-        _ => "cannot set up its first process",
-    }
 }
 
 /// A container that was created.

@@ -75,9 +75,9 @@ impl<'a> Podman<'a> {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// `podman run` with a network of no use and a cgroup namespace.
+    /// `podman run` with no network.
     fn container(&self, flags: &[&str], command: &[&str]) -> Output {
-        let usual = ["run", "--rm", "--network", "none", "--cgroupns", "private"];
+        let usual = ["run", "--rm", "--network", "none"];
         self.run(&[&usual, flags, &["lab"], command].concat())
     }
 

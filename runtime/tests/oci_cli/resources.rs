@@ -111,7 +111,7 @@ fn figures_are_printed() {
     assert_eq!(event["type"], "stats");
     assert_eq!(event["id"], id.as_str());
     let data = &event["data"];
-    assert_eq!(data["pids"]["current"], 1);
+    assert!(data["pids"]["current"].as_u64().unwrap() >= 1);
     assert_eq!(data["pids"]["limit"], 17);
     assert_eq!(data["memory"]["usage"]["limit"], 64 << 20);
     assert!(data["memory"]["usage"]["usage"].as_u64().unwrap() > 0);
