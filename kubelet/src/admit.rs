@@ -38,7 +38,6 @@ const FIELDS: &[(&str, Treatment)] = &[
     ("spec.imagePullSecrets", Whole),
     ("spec.nodeName", Ignored),
     ("spec.nodeSelector", Ignored),
-    ("spec.os", Whole),
     ("spec.preemptionPolicy", Ignored),
     ("spec.priority", Ignored),
     ("spec.priorityClassName", Ignored),
@@ -72,10 +71,26 @@ const FIELDS: &[(&str, Treatment)] = &[
     ("C.image", Honoured),
     ("C.imagePullPolicy", Honoured),
     ("C.lifecycle", Whole),
-    ("C.livenessProbe", Whole),
+    ("C.livenessProbe.exec", Whole),
+    ("C.livenessProbe.httpGet", Whole),
+    ("C.livenessProbe.tcpSocket", Whole),
+    ("C.livenessProbe.failureThreshold", Honoured),
+    ("C.livenessProbe.initialDelaySeconds", Honoured),
+    ("C.livenessProbe.periodSeconds", Honoured),
+    ("C.livenessProbe.successThreshold", Honoured),
+    ("C.livenessProbe.terminationGracePeriodSeconds", Honoured),
+    ("C.livenessProbe.timeoutSeconds", Honoured),
     ("C.name", Honoured),
     ("C.ports", Whole),
-    ("C.readinessProbe", Whole),
+    ("C.readinessProbe.exec", Whole),
+    ("C.readinessProbe.httpGet", Whole),
+    ("C.readinessProbe.tcpSocket", Whole),
+    ("C.readinessProbe.failureThreshold", Honoured),
+    ("C.readinessProbe.initialDelaySeconds", Honoured),
+    ("C.readinessProbe.periodSeconds", Honoured),
+    ("C.readinessProbe.successThreshold", Honoured),
+    ("C.readinessProbe.terminationGracePeriodSeconds", Honoured),
+    ("C.readinessProbe.timeoutSeconds", Honoured),
     ("C.resources.limits.cpu", Honoured),
     ("C.resources.limits.memory", Honoured),
     ("C.resources.requests.cpu", Honoured),
@@ -92,7 +107,15 @@ const FIELDS: &[(&str, Treatment)] = &[
     ("C.securityContext.runAsNonRoot", Honoured),
     ("C.securityContext.runAsUser", Honoured),
     ("C.securityContext.seccompProfile", Whole),
-    ("C.startupProbe", Whole),
+    ("C.startupProbe.exec", Whole),
+    ("C.startupProbe.httpGet", Whole),
+    ("C.startupProbe.tcpSocket", Whole),
+    ("C.startupProbe.failureThreshold", Honoured),
+    ("C.startupProbe.initialDelaySeconds", Honoured),
+    ("C.startupProbe.periodSeconds", Honoured),
+    ("C.startupProbe.successThreshold", Honoured),
+    ("C.startupProbe.terminationGracePeriodSeconds", Honoured),
+    ("C.startupProbe.timeoutSeconds", Honoured),
     ("C.stdin", Honoured),
     ("C.stdinOnce", Honoured),
     ("C.terminationMessagePath", Honoured),
@@ -121,6 +144,10 @@ pub fn examine(pod: &Pod) -> Findings {
     let mut findings = Findings::default();
     let value = serde_json::to_value(pod).unwrap_or_default();
     walk(&value, "", "", &mut findings);
+    // The one value of the one field of `os` that this host can honour.
+    findings
+        .unsupported
+        .retain(|path| path != "spec.os.name" || value["spec"]["os"]["name"] != "linux");
     findings
 }
 
@@ -215,12 +242,15 @@ mod tests {
         check(
             &json!({"spec": {"runtimeClassName": "kata", "containers": [
                 {"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "x"}]}],
-                "initContainers": [{"name": "i", "resources": {"limits": {"nvidia.com/gpu": "1"}}}],
+                "initContainers": [{"name": "i", "resources": {"limits": {"nvidia.com/gpu": "1"}},
+                    "livenessProbe": {"grpc": {"port": 1}}}], "os": {"name": "windows"},
                 "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}],
                 "securityContext": {"seLinuxOptions": {"level": "s0"}}}}),
             &[
                 "spec.containers[0].volumeMounts[0].subPath",
+                "spec.initContainers[0].livenessProbe.grpc.port",
                 "spec.initContainers[0].resources.limits.nvidia.com/gpu",
+                "spec.os.name",
                 "spec.runtimeClassName",
                 "spec.securityContext.seLinuxOptions.level",
                 "spec.volumes[0].nfs.path",

@@ -3,6 +3,7 @@
 //! ```text
 //! /var/lib/rkubelet/            --root      survives a reboot
 //!   images/                                 the image store (rkube-images)
+//!   seccomp/                                profiles that manifests may name
 //!   pods/<uid>/pod.json                     what was asked for, 0600 (it may hold secrets)
 //!             /state.json                   what was last observed
 //!             /etc/                         hosts, hostname, resolv.conf of the pod
@@ -88,6 +89,11 @@ impl Paths {
     #[must_use]
     pub fn seccomp(&self) -> PathBuf {
         self.run.join("seccomp")
+    }
+    /// Seccomp profiles that manifests may name (`localhostProfile`).
+    #[must_use]
+    pub fn seccomp_profiles(&self) -> PathBuf {
+        self.root.join("seccomp")
     }
     /// The socket of the background process.
     #[must_use]

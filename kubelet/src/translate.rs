@@ -88,6 +88,8 @@ pub struct PodContext<'a> {
     pub etc: &'a Path,
     /// The tmpfs that all containers of the pod see as /dev/shm.
     pub shm: Option<&'a Path>,
+    /// Where `localhostProfile` of a seccomp profile is looked for.
+    pub seccomp_profiles: &'a Path,
     /// The cgroup of the pod, relative to the root of the hierarchies.
     pub cgroup: &'a str,
 }
@@ -124,8 +126,8 @@ pub struct ContainerContext<'a> {
 /// # Errors
 /// Says which field of the manifest cannot be honoured and why.
 pub fn container_spec(ctx: &ContainerContext<'_>) -> Result<oci::Spec, TranslateError> {
-    let env = env::environment(ctx)?;
-    let user = user::resolve(ctx)?;
+    let (user, home) = user::resolve(ctx)?;
+    let env = env::environment(ctx, &home)?;
     let process = oci::ProcessBuilder::default()
         .terminal(ctx.container.tty.unwrap_or(false))
         .user(user)
@@ -159,7 +161,10 @@ pub fn container_spec(ctx: &ContainerContext<'_>) -> Result<oci::Spec, Translate
         .build()
         .map_err(TranslateError::Spec)?;
     // The host name is the sandbox's; the library's defaults are of no use here.
-    spec.set_hostname(None).set_domainname(None).set_hooks(None).set_annotations(None);
+    spec.set_hostname(None)
+        .set_domainname(None)
+        .set_hooks(None)
+        .set_annotations(None);
     Ok(spec)
 }
 

@@ -1,4 +1,5 @@
-//! The environment of a container, in the order Kubernetes builds it: image, `envFrom`, `env`.
+//! The environment of a container, in the order Kubernetes builds it: image, `envFrom`, `env`. `HOME` is the user's unless
+//! one of them says otherwise.
 use super::{ContainerContext, TranslateError};
 use crate::translate::resources;
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, EnvVarSource};
@@ -10,7 +11,10 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 ///
 /// # Errors
 /// When a value comes from something that is not there and not optional.
-pub fn environment(ctx: &ContainerContext<'_>) -> Result<Vec<(String, String)>, TranslateError> {
+pub fn environment(
+    ctx: &ContainerContext<'_>,
+    home: &str,
+) -> Result<Vec<(String, String)>, TranslateError> {
     let mut env = Vec::new();
     set(&mut env, "PATH", DEFAULT_PATH);
     set(&mut env, "HOSTNAME", ctx.pod.hostname);
@@ -41,6 +45,9 @@ pub fn environment(ctx: &ContainerContext<'_>) -> Result<Vec<(String, String)>, 
         if let Some(value) = value {
             set(&mut env, &variable.name, &value);
         }
+    }
+    if !env.iter().any(|(name, _)| name == "HOME") {
+        set(&mut env, "HOME", home);
     }
     Ok(env)
 }

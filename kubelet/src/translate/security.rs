@@ -139,7 +139,7 @@ pub fn seccomp(ctx: &ContainerContext<'_>) -> Result<Option<oci::LinuxSeccomp>, 
                     "localhostProfile \"{name}\" must be a relative path without `..`"
                 )));
             }
-            let path = std::path::Path::new("/var/lib/kubelet/seccomp").join(relative);
+            let path = ctx.pod.seccomp_profiles.join(relative);
             let text = fs_err::read(&path).map_err(|err| fail(err.to_string()))?;
             serde_json::from_slice(&text)
                 .map(Some)

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 /// More than this of /etc/passwd is not read.
 const DATABASE_LIMIT: u64 = 1 << 20;
 
-/// The user, group and further groups of a container.
+/// The user, group and further groups of a container, and the user's home: `/` if the image does not know the user.
 ///
 /// # Errors
 /// When a name is unknown, a number is out of range, or root is forbidden and would be the user.
-pub fn resolve(ctx: &ContainerContext<'_>) -> Result<oci::User, TranslateError> {
+pub fn resolve(ctx: &ContainerContext<'_>) -> Result<(oci::User, String), TranslateError> {
     let security = security::context(ctx);
     let pod = ctx.pod.spec().security_context.clone().unwrap_or_default();
     let image_user = ctx
@@ -62,12 +62,16 @@ pub fn resolve(ctx: &ContainerContext<'_>) -> Result<oci::User, TranslateError> 
     }
     groups.sort_unstable();
     groups.dedup();
-    oci::UserBuilder::default()
+    let home = of_uid
+        .map(|account| account.home)
+        .filter(|home| home.starts_with('/'));
+    let user = oci::UserBuilder::default()
         .uid(uid)
         .gid(gid)
         .additional_gids(groups)
         .build()
-        .map_err(TranslateError::Spec)
+        .map_err(TranslateError::Spec)?;
+    Ok((user, home.unwrap_or_else(|| "/".to_owned())))
 }
 
 fn id(number: i64, field: &str) -> Result<u32, TranslateError> {
@@ -87,6 +91,7 @@ struct Account {
     name: String,
     uid: u32,
     gid: u32,
+    home: String,
 }
 
 /// /etc/passwd and /etc/group of an image.
@@ -132,6 +137,7 @@ impl Database<'_> {
                 name: fields.next()?.to_owned(),
                 uid: fields.nth(1)?.parse().ok()?,
                 gid: fields.next()?.parse().ok()?,
+                home: fields.nth(1).unwrap_or_default().to_owned(),
             })
         };
         self.read("etc/passwd").lines().filter_map(parse).collect()

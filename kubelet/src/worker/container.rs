@@ -107,6 +107,7 @@ impl Worker {
             volumes: &self.volumes,
             etc: &etc,
             shm: shm.as_deref(),
+            seccomp_profiles: &self.node.paths.seccomp_profiles(),
             cgroup: &cgroup,
         };
         let spec = container_spec(&ContainerContext {
