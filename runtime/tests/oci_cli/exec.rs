@@ -133,8 +133,6 @@ fn exec_can_be_detached() {
         "{table}"
     );
     lab.ok(&["kill", "--all", &id, "KILL"]);
-    // The container's end waits for its zombies, and this one is for us to reap.
-    let child = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap());
-    rustix::process::waitpid(child, rustix::process::WaitOptions::empty()).unwrap();
+    super::lab::reap(&pid_file);
     lab.wait_for_status(&id, "stopped");
 }

@@ -165,7 +165,10 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         for id in self.ids.borrow().iter() {
-            let _ = self.run(&["delete", "--force", id]);
+            let output = self.run(&["delete", "--force", id]);
+            if !output.status.success() {
+                eprintln!("{id} is left behind: {output:?}");
+            }
         }
     }
 }
@@ -287,4 +290,11 @@ pub(crate) fn alive(pid: i64) -> bool {
         .next()
         .and_then(|rest| rest.split_whitespace().next());
     state.is_some_and(|state| state != "Z" && state != "X")
+}
+
+/// Reaps the process of a pid file, as an engine does: a container's end waits for its zombies.
+pub(crate) fn reap(pid_file: &Path) {
+    let pid = fs::read_to_string(pid_file).unwrap().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid);
+    rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap();
 }

@@ -106,9 +106,12 @@ fn exec_with_terminal(lab: &Lab, id: &str, listener: &UnixListener, socket: &str
         "consoleSize": { "height": 33, "width": 77 },
     });
     std::fs::write(&process, object.to_string()).unwrap();
+    let pid_file = lab.path("exec.pid");
     let args = [
         "exec",
         "--detach",
+        "--pid-file",
+        pid_file.to_str().unwrap(),
         "--console-socket",
         socket,
         "--process",
@@ -120,6 +123,7 @@ fn exec_with_terminal(lab: &Lab, id: &str, listener: &UnixListener, socket: &str
     if lab.is_ours() {
         assert!(text.contains("/dev/pts/1"), "{text}");
     }
+    super::lab::reap(&pid_file);
 }
 
 #[test]
