@@ -255,8 +255,6 @@ impl Sandbox {
                 Ok(Some(Event::Exited(container))) => {
                     let exit = self.exit_of(&container);
                     self.end_stragglers(&container.name).await;
-                    // The supervisor keeps an end until somebody has taken note of it.
-                    let _ = lock(&self.supervisor).forget(&container.name);
                     return SandboxEvent::Exited(exit);
                 }
                 Ok(Some(_)) => {}
@@ -267,6 +265,12 @@ impl Sandbox {
                 Err(_) => return SandboxEvent::Gone,
             }
         }
+    }
+
+    /// Lets the supervisor drop what it keeps of a container that has ended: once its end is written down here.
+    pub fn acknowledge(&self, name: &str) {
+        // It may have died meanwhile, and then there is nothing to drop.
+        let _ = lock(&self.supervisor).forget(name);
     }
 
     fn exit_of(&self, container: &Container) -> Exit {

@@ -16,6 +16,8 @@ mod ending;
 mod setup;
 mod stop;
 
+pub use setup::cgroup_of;
+
 use crate::control::{Command, Server};
 use crate::images::Images;
 use crate::network::Network;
@@ -295,7 +297,7 @@ impl Worker {
 
     async fn sandbox_event(&mut self, event: SandboxEvent) {
         match event {
-            SandboxEvent::Exited(exit) => self.container_ended(&exit),
+            SandboxEvent::Exited(exit) => self.note_exit(&exit),
             SandboxEvent::Gone => self.sandbox_gone().await,
         }
     }

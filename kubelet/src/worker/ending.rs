@@ -13,6 +13,22 @@ const MESSAGE_LIMIT: usize = 4096;
 const LOG_LINES: usize = 80;
 
 impl Worker {
+    /// Writes down how a container ended, and only then lets the supervisor forget it: whoever dies in between, the
+    /// exit code is known to one of them.
+    pub(super) fn note_exit(&mut self, exit: &Exit) {
+        self.container_ended(exit);
+        if let Err(err) = self.save() {
+            tracing::warn!(
+                err = crate::error::chain(&err),
+                "cannot write down a container's end"
+            );
+            return;
+        }
+        if let Some(sandbox) = &self.sandbox {
+            sandbox.acknowledge(&exit.name);
+        }
+    }
+
     /// Notes how a container ended, and when it may start again.
     pub(super) fn container_ended(&mut self, exit: &Exit) {
         let known = self

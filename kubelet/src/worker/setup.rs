@@ -61,7 +61,7 @@ impl Worker {
                     self.node.network.hold_again(&self.record, ip).await;
                 }
                 for exit in containers.exits {
-                    self.container_ended(&exit);
+                    self.note_exit(&exit);
                 }
                 self.forget_lost(
                     &containers.running,

@@ -178,7 +178,7 @@ impl Worker {
                 }
             };
             match wake {
-                Wake::Sandbox(SandboxEvent::Exited(exit)) => self.container_ended(&exit),
+                Wake::Sandbox(SandboxEvent::Exited(exit)) => self.note_exit(&exit),
                 Wake::Sandbox(SandboxEvent::Gone) => return self.sandbox_gone().await,
                 Wake::Command(super::Command::Stop(stop)) => {
                     self.request_stop(stop);
