@@ -246,3 +246,115 @@ pub fn summary(state: &PodState) -> String {
         Phase::Running | Phase::Failed => state.phase.as_str().to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::VERSION;
+    use serde_json::json;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn record() -> PodRecord {
+        PodRecord {
+            version: VERSION,
+            pod: serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"}, "spec": {
+                "initContainers": [{"name": "i", "image": "x"}], "containers": [{"name": "c", "image": "x"}]}}))
+            .unwrap(),
+            config_maps: std::collections::BTreeMap::new(),
+            secrets: std::collections::BTreeMap::new(),
+            detached: true,
+            created: NOW,
+            fail_fast: false,
+            stop: None,
+        }
+    }
+
+    fn ended(exit_code: i32) -> ContainerState {
+        ContainerState::Terminated(Termination {
+            exit_code,
+            signal: 0,
+            reason: if exit_code == 0 { "Completed" } else { "Error" }.to_owned(),
+            message: String::new(),
+            started: NOW,
+            finished: NOW,
+        })
+    }
+
+    /// The word for a pod with this phase, init container and main container.
+    #[track_caller]
+    fn check(phase: Phase, init: ContainerState, main: ContainerState, want: &str) {
+        let mut state = PodState::new(&record(), "boot");
+        state.phase = phase;
+        state.containers[0].state = init;
+        state.containers[1].state = main;
+        assert_eq!(summary(&state), want);
+    }
+
+    #[test]
+    fn the_status_word_is_the_most_telling_one() {
+        let waiting = |reason: &str| ContainerState::Waiting {
+            reason: reason.to_owned(),
+            message: String::new(),
+        };
+        let running = || ContainerState::Running {
+            pid: 1,
+            started: NOW,
+        };
+        let creating = || waiting("ContainerCreating");
+        check(Phase::Pending, creating(), creating(), "Init:0/1");
+        check(Phase::Pending, ended(0), creating(), "ContainerCreating");
+        check(
+            Phase::Pending,
+            waiting("CrashLoopBackOff"),
+            creating(),
+            "Init:CrashLoopBackOff",
+        );
+        check(Phase::Running, ended(0), running(), "Running");
+        check(
+            Phase::Running,
+            ended(0),
+            waiting("CrashLoopBackOff"),
+            "CrashLoopBackOff",
+        );
+        check(Phase::Succeeded, ended(0), ended(0), "Completed");
+        check(Phase::Failed, ended(0), ended(1), "Error");
+    }
+
+    #[test]
+    fn conditions_remember_when_they_changed() {
+        let record = record();
+        let mut state = PodState::new(&record, "boot");
+        note_transitions(&record, &mut state, NOW);
+        let later = NOW + jiff::SignedDuration::from_secs(5);
+        state.phase = Phase::Running;
+        state.supervisor = Some(1);
+        state.containers[0].state = ended(0);
+        state.containers[1].state = ContainerState::Running {
+            pid: 2,
+            started: later,
+        };
+        state.containers[1].ready = true;
+        note_transitions(&record, &mut state, later);
+        let status = status(&record, &state, None);
+        let conditions = status.conditions.unwrap();
+        let of = |kind: &str| {
+            conditions
+                .iter()
+                .find(|condition| condition.type_ == kind)
+                .unwrap()
+        };
+        assert_eq!(of("Ready").status, "True");
+        assert_eq!(of("Ready").last_transition_time, Some(Time(later)));
+        assert_eq!(of("PodScheduled").last_transition_time, Some(Time(NOW)));
+        assert!(
+            status.container_statuses.unwrap()[0]
+                .state
+                .as_ref()
+                .unwrap()
+                .running
+                .is_some()
+        );
+        assert!(status.init_container_statuses.unwrap()[0].ready);
+    }
+}

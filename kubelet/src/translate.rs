@@ -8,6 +8,8 @@ pub mod host;
 pub mod mounts;
 pub mod resources;
 pub mod security;
+#[cfg(test)]
+mod tests;
 pub mod user;
 
 use crate::state::PodRecord;
