@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rkube_runtime::cgroup::{Cgroup, CgroupError, Hierarchies};
 use rkube_runtime::compile::CompileError;
 use rkube_runtime::supervisor::{
-    Container, ContainerState, Event, ExitOf, Exited, Supervisor, SupervisorError,
+    Container, ContainerState, Event, ExitOf, Exited, Failure, Supervisor, SupervisorError,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -37,7 +37,10 @@ pub enum SandboxError {
     Seccomp(#[from] rkube_runtime::seccomp::SeccompError),
     /// The supervisor would not.
     #[error(transparent)]
-    Supervisor(#[from] SupervisorError),
+    Supervisor(SupervisorError),
+    /// The container's start failed.
+    #[error("{0}")]
+    Start(Failure),
     /// A file of the sandbox.
     #[error("cannot set up the sandbox")]
     Files(#[source] io::Error),
@@ -51,11 +54,20 @@ impl SandboxError {
     #[must_use]
     pub fn exit_code(&self) -> Option<i32> {
         match self {
-            SandboxError::Supervisor(err) => err
-                .failure()
-                .map(|failure| failure.exit_code())
-                .filter(|code| matches!(code, 126 | 127)),
+            SandboxError::Start(failure) => {
+                Some(failure.exit_code()).filter(|code| matches!(code, 126 | 127))
+            }
             _ => None,
+        }
+    }
+}
+
+impl From<SupervisorError> for SandboxError {
+    fn from(err: SupervisorError) -> Self {
+        // Whoever asked knows the container; the supervisor's words would name it twice.
+        match err {
+            SupervisorError::Refused { failure, .. } => SandboxError::Start(failure),
+            err => SandboxError::Supervisor(err),
         }
     }
 }

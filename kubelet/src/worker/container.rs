@@ -19,6 +19,20 @@ enum StartError {
     Config(#[from] TranslateError),
     #[error("cannot make the container's files")]
     Files(#[source] std::io::Error),
+    #[error(
+        "command \"{program}\" is not in image {image} (PATH is {path}); mend `command:` or the image"
+    )]
+    NotFound {
+        program: String,
+        image: String,
+        path: String,
+    },
+    #[error("command \"{program}\" of image {image} cannot be executed")]
+    NotExecutable {
+        program: String,
+        image: String,
+        source: SandboxError,
+    },
     #[error(transparent)]
     Launch(#[from] SandboxError),
 }
@@ -29,7 +43,9 @@ impl StartError {
             StartError::Image(err) => err.reason(),
             StartError::Config(_) => "CreateContainerConfigError",
             StartError::Files(_) => "CreateContainerError",
-            StartError::Launch(_) => "RunContainerError",
+            StartError::NotFound { .. }
+            | StartError::NotExecutable { .. }
+            | StartError::Launch(_) => "RunContainerError",
         }
     }
 }
@@ -50,9 +66,11 @@ impl Worker {
                 }
             }
             // A program that cannot be run ends a container that must not be tried again.
-            Err(StartError::Launch(err)) if err.exit_code().is_some() => {
-                let code = err.exit_code().unwrap_or(128);
-                self.container_unstartable(index, code, &crate::error::chain(&err));
+            Err(err @ StartError::NotFound { .. }) => {
+                self.container_unstartable(index, 127, &crate::error::chain(&err))
+            }
+            Err(err @ StartError::NotExecutable { .. }) => {
+                self.container_unstartable(index, 126, &crate::error::chain(&err));
             }
             Err(err) => self.not_started(index, err.reason(), crate::error::chain(&err)),
         }
@@ -117,6 +135,7 @@ impl Worker {
             lowers: &image.lowers,
             termination_log: &dir.join("termination-log"),
         })?;
+        let program = Program::of(&spec);
         let request = ContainerRequest {
             name: container.name.clone(),
             attempt,
@@ -132,7 +151,10 @@ impl Worker {
             .sandbox
             .as_mut()
             .expect("containers start in a sandbox");
-        let pid = sandbox.start_container(request).await?;
+        let pid = sandbox
+            .start_container(request)
+            .await
+            .map_err(|err| unstartable(err, container, &program))?;
         self.reporter
             .timing(&format!("start of {}", container.name), since);
 
@@ -209,6 +231,50 @@ impl Worker {
             self.stop_containers(&[container.name.clone()], self.grace())
                 .await;
         }
+    }
+}
+
+/// What was to be run, for the words of its failure.
+struct Program {
+    name: String,
+    path: String,
+}
+
+impl Program {
+    fn of(spec: &oci_spec::runtime::Spec) -> Self {
+        let process = spec.process().as_ref();
+        let name = process
+            .and_then(|process| process.args().as_ref()?.first().cloned())
+            .unwrap_or_default();
+        let env = process.and_then(|process| process.env().as_ref());
+        let path = env
+            .into_iter()
+            .flatten()
+            .find_map(|word| word.strip_prefix("PATH="));
+        Program {
+            name,
+            path: path.unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+fn unstartable(err: SandboxError, container: &Container, program: &Program) -> StartError {
+    let (name, image) = (
+        program.name.clone(),
+        container.image.clone().unwrap_or_default(),
+    );
+    match err.exit_code() {
+        Some(127) => StartError::NotFound {
+            program: name,
+            image,
+            path: program.path.clone(),
+        },
+        Some(126) => StartError::NotExecutable {
+            program: name,
+            image,
+            source: err,
+        },
+        _ => StartError::Launch(err),
     }
 }
 
