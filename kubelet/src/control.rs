@@ -109,6 +109,12 @@ async fn serve(
     }
 }
 
+/// Whether a process looks after the pod. Asks nothing of it: its socket alone says so.
+#[must_use]
+pub fn is_owned(paths: &Paths, uid: &str) -> bool {
+    std::os::unix::net::UnixStream::connect(paths.owner_socket(uid)).is_ok()
+}
+
 /// A connection to the owner of a pod.
 #[derive(Debug)]
 pub struct Client {

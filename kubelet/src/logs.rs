@@ -90,6 +90,20 @@ impl Tail {
         }
     }
 
+    /// Reads on from where `file` stands; it is the one at `path`, or was when it was opened.
+    ///
+    /// # Errors
+    /// When the file's metadata cannot be read.
+    pub fn resume(path: &Path, file: File) -> io::Result<Self> {
+        let inode = file.metadata()?.ino();
+        let reader = BufReader::with_capacity(64 * 1024, file);
+        Ok(Tail {
+            path: path.to_owned(),
+            file: Some((reader, inode)),
+            pending: Vec::new(),
+        })
+    }
+
     /// Leaves out what is in the file now.
     ///
     /// # Errors

@@ -117,3 +117,78 @@ pub fn pod(paths: &Paths, wanted: &str) -> Result<StoredPod, Failure> {
         }
     }
 }
+
+/// The pods that the user means, each once: those named, or all.
+///
+/// # Errors
+/// When one of them is not there, or is more than one pod.
+pub fn pods(paths: &Paths, wanted: &[String], all: bool) -> Result<Vec<StoredPod>, Failure> {
+    if all {
+        let (pods, _) = paths.load_all().map_err(|err| Failure::of(&err))?;
+        return Ok(pods);
+    }
+    let mut pods: Vec<StoredPod> = Vec::new();
+    for wanted in wanted {
+        let found = pod(paths, wanted)?;
+        if pods
+            .iter()
+            .all(|other| other.record.uid() != found.record.uid())
+        {
+            pods.push(found);
+        }
+    }
+    Ok(pods)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{PodRecord, VERSION};
+    use serde_json::json;
+
+    fn write(paths: &Paths, namespace: &str, name: &str, uid: &str) {
+        let pod = json!({"metadata": {"name": name, "namespace": namespace, "uid": uid},
+            "spec": {"containers": []}});
+        let record = PodRecord {
+            version: VERSION,
+            pod: serde_json::from_value(pod).unwrap(),
+            config_maps: std::collections::BTreeMap::new(),
+            secrets: std::collections::BTreeMap::new(),
+            detached: false,
+            created: jiff::Timestamp::UNIX_EPOCH,
+            fail_fast: false,
+            stop: None,
+        };
+        crate::paths::create_private(&paths.pod(uid)).unwrap();
+        paths.save_record(&record).unwrap();
+    }
+
+    #[test]
+    fn pods_are_found_by_name_and_by_uid() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            root: dir.path().join("lib"),
+            run: dir.path().join("run"),
+            logs: dir.path().join("log"),
+        };
+        let found = |wanted: &str| {
+            let pod = pod(&paths, wanted);
+            pod.map(|pod| pod.record.uid().to_owned())
+                .map_err(|err| err.message)
+        };
+        assert!(found("web").unwrap_err().contains("there are none"));
+        write(&paths, "default", "web", "11112222");
+        write(&paths, "other", "web", "11113333");
+        write(&paths, "default", "db", "44445555");
+        assert_eq!(found("db").unwrap(), "44445555");
+        assert_eq!(found("pod/db").unwrap(), "44445555");
+        assert_eq!(found("other/web").unwrap(), "11113333");
+        assert_eq!(found("4444").unwrap(), "44445555");
+        assert!(found("web").unwrap_err().contains("more than one"));
+        assert!(found("1111").unwrap_err().contains("more than one"));
+        assert!(found("444").is_err());
+        let twice = pods(&paths, &["db".into(), "default/db".into()], false).unwrap();
+        assert_eq!(twice.len(), 1);
+        assert_eq!(pods(&paths, &[], true).unwrap().len(), 3);
+    }
+}

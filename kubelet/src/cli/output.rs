@@ -44,20 +44,22 @@ impl Output {
         let _ = writeln!(io::stderr(), "{on}warning:{off} {line}");
     }
 
+    /// What stands before a container's output, in its colour.
+    #[must_use]
+    pub fn prefix(&self, name: &str, colour: usize) -> String {
+        if self.colour_out {
+            format!("\x1b[{}m{name} |\x1b[0m ", COLOURS[colour % COLOURS.len()])
+        } else {
+            format!("{name} | ")
+        }
+    }
+
     /// A line of a container's output, prefixed by its name.
     ///
     /// # Errors
     /// When standard output is closed.
     pub fn log_line(&self, prefix: &str, colour: usize, text: &[u8]) -> io::Result<()> {
-        let (on, off) = if self.colour_out {
-            (
-                format!("\x1b[{}m", COLOURS[colour % COLOURS.len()]),
-                "\x1b[0m",
-            )
-        } else {
-            (String::new(), "")
-        };
-        let mut line = format!("{on}{prefix} |{off} ").into_bytes();
+        let mut line = self.prefix(prefix, colour).into_bytes();
         line.extend_from_slice(text);
         line.push(b'\n');
         io::stdout().write_all(&line)

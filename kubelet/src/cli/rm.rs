@@ -1,0 +1,99 @@
+//! `rkubelet rm`: removes what is left of pods: record, logs, volumes.
+use super::output::{self, Output};
+use super::{Failure, Global, open};
+use crate::admission;
+use crate::state::StoredPod;
+use clap::Args;
+
+/// Remove pods that are over.
+///
+/// Record, logs and volumes go. A pod that runs is refused, or killed first with --force.
+#[derive(Clone, Debug, Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:
+  rkubelet rm web               after it has ended
+  rkubelet rm -f web            whatever it does
+  rkubelet rm --all             all that have ended"
+)]
+pub struct Rm {
+    /// Pods: names, namespace/names, or beginnings of uids
+    #[arg(value_name = "POD", required_unless_present = "all")]
+    pods: Vec<String>,
+    /// Every pod that is over; with --force every pod
+    #[arg(short, long, conflicts_with = "pods")]
+    all: bool,
+    /// Kill those that run
+    #[arg(short, long)]
+    force: bool,
+    /// With --force: seconds between SIGTERM and SIGKILL
+    #[arg(
+        short = 't',
+        long = "time",
+        value_name = "SECONDS",
+        default_value_t = 0,
+        requires = "force"
+    )]
+    time: u32,
+}
+
+impl Rm {
+    /// Removes them.
+    ///
+    /// # Errors
+    /// Names the pods that run or could not be removed; the others are.
+    pub async fn execute(self, global: &Global) -> Result<u8, Failure> {
+        open::require_root()?;
+        let paths = global.paths();
+        let mut pods = open::pods(&paths, &self.pods, self.all)?;
+        if self.all && !self.force {
+            pods.retain(|pod| admission::is_over(&paths, pod));
+        }
+        let removals = pods.iter().map(|pod| self.remove(global, pod));
+        super::all_of(futures::future::join_all(removals).await)?;
+        Ok(0)
+    }
+
+    async fn remove(&self, global: &Global, pod: &StoredPod) -> Result<(), Failure> {
+        let paths = global.paths();
+        let name = pod.record.full_name();
+        if !self.force && !admission::is_over(&paths, pod) {
+            return Err(Failure::failed(format!(
+                "pod {name} is not over; stop it first with `rkubelet stop {}`, or use --force",
+                pod.record.name()
+            )));
+        }
+        // One whose command was killed may have left a supervisor, an address, rules.
+        super::stop::end(global, pod, Some(self.time), Output::detect(true)).await?;
+        let removed = admission::forget(&paths, &pod.record);
+        removed
+            .map_err(|err| Failure::failed(format!("pod {name}: {}", crate::error::chain(&err))))?;
+        output::print(&format!("pod {name} removed\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Verb};
+    use clap::Parser;
+
+    fn rm(words: &[&str]) -> Result<Rm, clap::Error> {
+        let all = ["rkubelet", "rm"].iter().chain(words);
+        Cli::try_parse_from(all).map(|cli| match cli.verb {
+            Verb::Rm(rm) => rm,
+            _ => panic!("not rm"),
+        })
+    }
+
+    #[test]
+    fn flags() {
+        let forced = rm(&["-f", "web", "-t", "5"]).unwrap();
+        assert_eq!((forced.force, forced.time), (true, 5));
+        assert_eq!(rm(&["web"]).unwrap().time, 0);
+        assert!(rm(&["--all", "--force"]).unwrap().all);
+        for bad in [&[][..], &["--all", "web"], &["web", "-t", "5"]] {
+            assert!(rm(bad).is_err(), "{bad:?}");
+        }
+    }
+}
