@@ -3,11 +3,21 @@
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 usage or a
 //! manifest that cannot be read; `run` returns the pod's code and `exec` the command's.
 pub mod agent;
+pub mod check;
+pub mod exec;
+pub mod format;
 pub mod images;
+pub mod logs;
 pub mod open;
 pub mod output;
+pub mod pods;
+pub mod ps;
 pub mod pull;
+pub mod reset;
+pub mod rm;
 pub mod run;
+pub mod stop;
+pub mod time;
 
 use crate::paths::Paths;
 use clap::{Args, Parser, Subcommand};
@@ -124,8 +134,22 @@ impl Global {
 pub enum Verb {
     /// Run a pod from a manifest
     Run(run::Run),
+    /// List pods
+    Ps(ps::Ps),
+    /// Print what a pod's containers wrote
+    Logs(logs::Logs),
+    /// Run a command in a container
+    Exec(exec::Exec),
+    /// Stop pods
+    Stop(stop::Stop),
+    /// Remove pods that are over
+    Rm(rm::Rm),
     /// Import, pull, list and prune images
     Images(images::Images),
+    /// Say what this host lacks, and how to mend it
+    Check(check::Check),
+    /// Remove every trace of rkubelet from this host
+    Reset(reset::Reset),
     /// Look after this host's detached pods (started on demand)
     #[command(hide = true)]
     Agent(agent::Agent),
@@ -168,7 +192,32 @@ impl Failure {
 pub async fn execute(cli: Cli) -> Result<u8, Failure> {
     match cli.verb {
         Verb::Run(run) => run.execute(&cli.global).await,
+        Verb::Ps(ps) => ps.execute(&cli.global).await,
+        // Reading files and waiting for them to grow; nothing else is to be done meanwhile.
+        Verb::Logs(logs) => tokio::task::block_in_place(|| logs.execute(&cli.global)),
+        Verb::Exec(exec) => exec.execute(&cli.global).await,
+        Verb::Stop(stop) => stop.execute(&cli.global).await,
+        Verb::Rm(rm) => rm.execute(&cli.global).await,
+        Verb::Check(check) => check.execute(&cli.global),
+        Verb::Reset(reset) => reset.execute(&cli.global).await,
         Verb::Images(images) => images.execute(&cli.global).await,
         Verb::Agent(agent) => agent.execute(&cli.global).await,
+    }
+}
+
+/// Several things were done side by side: all of what went wrong, in one message.
+fn all_of(outcomes: Vec<Result<(), Failure>>) -> Result<(), Failure> {
+    let mut failed: Vec<Failure> = outcomes.into_iter().filter_map(Result::err).collect();
+    match failed.len() {
+        0 => Ok(()),
+        1 => Err(failed.remove(0)),
+        _ => {
+            let code = failed.iter().map(|failure| failure.code).max();
+            let messages: Vec<_> = failed.into_iter().map(|failure| failure.message).collect();
+            Err(Failure {
+                code: code.unwrap_or(1),
+                message: messages.join("\n"),
+            })
+        }
     }
 }
