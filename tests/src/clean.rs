@@ -113,8 +113,9 @@ pub(crate) fn rules(host: &Host, uids: &[String]) -> Vec<String> {
         return Vec::new();
     };
     let text = String::from_utf8_lossy(&saved.stdout).into_owned();
-    let of_pods =
-        |line: &&str| line.contains("DNAT") || uids.iter().any(|uid| line.contains(uid.as_str()));
+    let of_pods = |line: &&str| {
+        line.contains("-j DNAT") || uids.iter().any(|uid| line.contains(uid.as_str()))
+    };
     text.lines().filter(of_pods).map(str::to_owned).collect()
 }
 
@@ -124,7 +125,7 @@ pub(crate) fn leftovers(host: &Host, uids: &[String]) -> Vec<String> {
     left.extend(
         processes(host)
             .iter()
-            .filter(|(_, name)| name == "rkube-pause")
+            .filter(|(_, name)| name.contains("rkube-pau"))
             .map(|(pid, name)| format!("process {pid} ({name})")),
     );
     left.extend(

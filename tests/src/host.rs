@@ -238,6 +238,12 @@ impl Host {
         read(uid, "state.json")
     }
 
+    /// The processes of this host: pid and name.
+    #[must_use]
+    pub fn processes(&self) -> Vec<(i32, String)> {
+        clean::processes(self)
+    }
+
     /// What is on this host now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -28,6 +28,6 @@ pub use host::{Host, rkubelet_path};
 pub use image::{Rootfs, busybox_image};
 pub use invocation::{Invocation, Outcome, Running};
 pub use netns::{NetNs, http_get, udp_ask};
-pub use registry::DockerRegistry;
+pub use registry::{DockerRegistry, FixtureOn};
 pub use snapshot::{Snapshot, exclusive};
 pub use wait::{eventually, limit};

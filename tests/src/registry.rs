@@ -1,6 +1,7 @@
 //! Debian's `docker-registry` (the reference implementation) on loopback of a host.
 use crate::host::Host;
 use crate::invocation::{Invocation, Running};
+use rkube_images::testing::FixtureRegistry;
 use std::path::Path;
 
 /// A registry of the distribution's, empty, on 127.0.0.1:5000 of a host's namespace.
@@ -52,5 +53,44 @@ impl DockerRegistry {
     #[must_use]
     pub fn log(&self) -> String {
         self.running.stderr()
+    }
+}
+
+/// The registry that misbehaves on demand, on loopback of a host's namespace.
+pub struct FixtureOn<'h> {
+    host: &'h Host,
+    registry: Option<FixtureRegistry>,
+}
+
+impl<'h> FixtureOn<'h> {
+    /// Starts it.
+    #[must_use]
+    pub fn start(host: &'h Host) -> Self {
+        let registry = host.netns().inside(FixtureRegistry::start);
+        FixtureOn {
+            host,
+            registry: Some(registry),
+        }
+    }
+}
+
+impl std::ops::Deref for FixtureOn<'_> {
+    type Target = FixtureRegistry;
+    fn deref(&self) -> &FixtureRegistry {
+        self.registry.as_ref().expect("it is there until the end")
+    }
+}
+
+impl Drop for FixtureOn<'_> {
+    fn drop(&mut self) {
+        // Its end wakes its thread by a connection, which only gets there from inside.
+        let registry = self.registry.take();
+        self.host.netns().inside(|| drop(registry));
+    }
+}
+
+impl std::fmt::Debug for FixtureOn<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("FixtureOn").finish_non_exhaustive()
     }
 }

@@ -1,5 +1,24 @@
 //! `rkubelet` on real kernels with real images: what a user sees, end to end. A file a feature, below `e2e/`.
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::unwrap_used,
+    reason = "a test is a caller: `json!` reads best as an argument, and what fails should fail there"
+)]
+#[path = "e2e/bad_input.rs"]
+mod bad_input;
+#[path = "e2e/detached.rs"]
+mod detached;
+#[path = "e2e/environment.rs"]
+mod environment;
 #[path = "e2e/manifests.rs"]
 mod manifests;
 #[path = "e2e/pods.rs"]
 mod pods;
+#[path = "e2e/ports.rs"]
+mod ports;
+#[path = "e2e/probes.rs"]
+mod probes;
+#[path = "e2e/security.rs"]
+mod security;
+#[path = "e2e/support.rs"]
+mod support;
