@@ -13,6 +13,7 @@ mod label;
 mod mounts;
 mod namespaces;
 mod options;
+mod overlay;
 mod process;
 mod rootfs;
 mod sysctls;

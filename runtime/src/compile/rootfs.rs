@@ -1,9 +1,7 @@
 //! The root file system, as a detached mount.
 
-use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
@@ -11,8 +9,8 @@ use rkube_init::record::layout::flag;
 use rkube_init::sys::Errno;
 use rkube_init::sys::mount::{self as mnt, Attributes};
 
-use super::{CompileError, Draft, Rootfs, clone_tree, options, process};
-use crate::sys::fd::{error, own};
+use super::{CompileError, Draft, Rootfs, clone_tree, options, overlay, process};
+use crate::sys::fd::error;
 
 pub(super) fn compile(
     draft: &mut Draft,
@@ -27,7 +25,14 @@ pub(super) fn compile(
             upper,
             work,
             volatile,
-        } => overlay(lowers, Some((upper, work, *volatile)))?,
+        } => overlay::mount(
+            lowers,
+            Some(overlay::Top {
+                upper,
+                work,
+                volatile: *volatile,
+            }),
+        )?,
         Rootfs::ReadOnlyOverlay { lowers } => read_only(lowers)?,
     };
     draft.record.rootfs = Some(draft.add(tree));
@@ -76,7 +81,7 @@ fn read_only(lowers: &[PathBuf]) -> Result<OwnedFd, CompileError> {
         [] => return Err(CompileError::invalid("rootfs", "the image has no layers")),
         [layer] => clone_tree(layer, false)
             .map_err(|source| CompileError::open("rootfs", layer, source))?,
-        lowers => overlay(lowers, None)?,
+        lowers => overlay::mount(lowers, None)?,
     };
     let readonly = Attributes {
         set: libc::MOUNT_ATTR_RDONLY,
@@ -86,39 +91,6 @@ fn read_only(lowers: &[PathBuf]) -> Result<OwnedFd, CompileError> {
     let set = mnt::set_attributes(raw, &readonly, false);
     set.map_err(|errno| failed("making it read-only", errno))?;
     Ok(tree)
-}
-
-fn overlay(
-    lowers: &[PathBuf],
-    top: Option<(&PathBuf, &PathBuf, bool)>,
-) -> Result<OwnedFd, CompileError> {
-    let context = mnt::fsopen(c"overlay").map_err(|errno| failed("opening overlay", errno))?;
-    let set = |key: &CStr, path: &Path| -> Result<(), CompileError> {
-        let text = CString::new(path.as_os_str().as_bytes());
-        let text = text
-            .map_err(|_| CompileError::invalid("rootfs", "a layer's path contains a NUL byte"))?;
-        mnt::set_string(context.raw(), key, &text).map_err(|errno| {
-            failed(
-                &format!("{} {}", key.to_string_lossy(), path.display()),
-                errno,
-            )
-        })
-    };
-    // One by one: as one string, the layers of a large image would not fit into a page.
-    for layer in lowers {
-        set(c"lowerdir+", layer)?;
-    }
-    if let Some((upper, work, volatile)) = top {
-        set(c"upperdir", upper)?;
-        set(c"workdir", work)?;
-        if volatile {
-            mnt::set_flag(context.raw(), c"volatile").map_err(|errno| failed("volatile", errno))?;
-        }
-    }
-    mnt::create(context.raw()).map_err(|errno| failed("creating the overlay", errno))?;
-    let tree =
-        mnt::fsmount(context.raw(), 0).map_err(|errno| failed("mounting the overlay", errno))?;
-    Ok(own(tree))
 }
 
 fn failed(step: &str, errno: Errno) -> CompileError {

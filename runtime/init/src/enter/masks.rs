@@ -20,7 +20,7 @@ const NULL: (u32, u32) = (1, 3);
 struct Covers {
     /// The first directory's cover, attached.
     directory: Option<Fd>,
-    /// The null device.
+    /// The first file's cover, attached.
     file: Option<Fd>,
 }
 
@@ -40,15 +40,16 @@ fn mask(root: RawFd, path: &CStr, covers: &mut Covers) -> Result<(), Fault> {
     if fs::stat(place.raw(), c"").at(Step::Resolve)?.is_dir() {
         return cover_directory(&place, &mut covers.directory);
     }
-    if covers.file.is_none() {
-        covers.file = Some(null_device(root)?);
-    }
-    let null = covers.file.as_ref().map_or(-1, Fd::raw);
-    let cover = mnt::clone_tree(null, c"", false).at(Step::Null)?;
+    let cover = match &covers.file {
+        Some(first) => mnt::clone_tree(first.raw(), c"", false).at(Step::Null)?,
+        None => null_device(root)?,
+    };
     if !is_null(&cover)? {
         return Err(Errno::of(errno::EPERM)).at(Step::Null);
     }
-    mnt::move_mount(cover.raw(), place.raw()).at(Step::Attach)
+    mnt::move_mount(cover.raw(), place.raw()).at(Step::Attach)?;
+    covers.file.get_or_insert(cover);
+    Ok(())
 }
 
 /// The first cover is made and attached; the others are copies. None is thrown away: that would cost a grace period.
@@ -71,17 +72,30 @@ fn make_tmpfs(attributes: u32) -> Result<Fd, Fault> {
     mnt::fsmount(context.raw(), u64::from(attributes)).at(Step::Filesystem)
 }
 
-/// The container's null device, by descriptor; or one of our own, if what is there only pretends to be it.
+/// A copy of the container's null device; or one of our own, if what is there only pretends to be it.
 fn null_device(root: RawFd) -> Result<Fd, Fault> {
     if let Ok(found) = path::find(root, c"/dev/null", k::RESOLVE_NO_SYMLINKS)
         && is_null(&found)?
     {
-        return Ok(found);
+        return mnt::clone_tree(found.raw(), c"", false).at(Step::Null);
     }
     let tree = make_tmpfs(0)?;
     fs::mknodat(tree.raw(), c"null", k::S_IFCHR | 0o666, NULL).at(Step::Null)?;
-    // Kernels before 6.15 copy only what is attached; there such a container does not start.
-    mnt::clone_tree(tree.raw(), c"null", false).at(Step::Null)
+    match mnt::clone_tree(tree.raw(), c"null", false) {
+        // Before Linux 6.15 only what is attached can be copied.
+        Err(err) if err.is(errno::EINVAL) => copy_attached(root, &tree).at(Step::Null),
+        done => done.at(Step::Null),
+    }
+}
+
+/// Copies the node while its file system lies on top of the root for a moment, seen by nobody: paths begin below it.
+fn copy_attached(root: RawFd, tree: &Fd) -> Result<Fd, Errno> {
+    mnt::move_mount(tree.raw(), root)?;
+    let copy = mnt::clone_tree(tree.raw(), c"null", false)?;
+    // By the working directory, since there is no path to it. It is set again before anything is looked up there.
+    fs::fchdir(tree.raw())?;
+    mnt::detach(c".")?;
+    Ok(copy)
 }
 
 fn is_null(file: &Fd) -> Result<bool, Fault> {
