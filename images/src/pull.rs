@@ -192,8 +192,21 @@ async fn find_local(
 impl Pull<'_> {
     async fn run(&self) -> Result<Image, PullError> {
         let resolved = self.resolve().await?;
-        self.fetch_layers(&resolved).await?;
+        // The documents are flushed, which takes as long as the disk is busy: beside the layers.
+        tokio::try_join!(self.fetch_layers(&resolved), self.put_documents(&resolved))?;
         self.record(resolved).await
+    }
+
+    /// Brings manifest and configuration into the store, where they have no name yet.
+    async fn put_documents(&self, resolved: &Resolved) -> Result<(), PullError> {
+        let documents = [resolved.manifest.clone(), resolved.config.clone()];
+        let store = self.store.clone();
+        let put = move || {
+            documents
+                .iter()
+                .try_for_each(|blob| store.put_blob(&blob.digest, &blob.bytes).map(drop))
+        };
+        blocking(put).await?.map_err(store_error)
     }
 
     /// Brings every layer into the store, the largest first so that none is left for the end.
@@ -253,7 +266,7 @@ fn store_error(source: StoreError) -> PullError {
 }
 
 /// Flattens a cause chain to `a: b: c`.
-fn chain(err: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(err: &(dyn std::error::Error + 'static)) -> String {
     let layers = std::iter::successors(Some(err), |&err| err.source());
     layers
         .map(ToString::to_string)

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! blob file -> [inflate]  ==chunks==>  [hash | tar entries | writer] -> layers/partial/HEX.PID-N
-//!               a thread                the caller's thread               then syncfs, rename
+//!               a thread                the caller's thread               then renamed
 //! ```
 //!
 //! A layer is unpacked by itself, without the layers below it: deletions become overlayfs's own
@@ -18,14 +18,16 @@
 //! enter; every name is walked component by component through descriptors, so that neither `..`, an
 //! absolute name nor a planted link reaches anything else; and [`Limits`] end decompression bombs.
 
-use std::os::fd::AsFd;
+use std::ops::ControlFlow;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::digest::Digest;
 use crate::store::tree::{self, LayerRecord};
-use crate::store::{DirLock, Store, StoreError, remove_tree, sync_dir, unique};
+use crate::store::{DirLock, FLUSHED, Store, StoreError, remove_tree, unique};
 use crate::sys;
 
 mod attributes;
@@ -123,19 +125,44 @@ impl Default for Limits {
     }
 }
 
+/// Hears of progress in bytes of the blob, and says whether to go on.
+pub type Watch<'a> = dyn Fn(u64) -> ControlFlow<()> + 'a;
+
+/// A [`Watch`] that nobody looks at.
+pub fn unwatched(_bytes: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// How often one who waits for another's unpacking looks again, and lets itself be called off.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Takes a layer's lock; another unpacker may have it for minutes.
+fn wait_for(path: &Path, progress: &Watch<'_>) -> Result<DirLock, UnpackError> {
+    loop {
+        let lock = DirLock::attempt(path);
+        if let Some(lock) = lock.map_err(|source| StoreError::Write { source })? {
+            return Ok(lock);
+        }
+        if progress(0).is_break() {
+            return Err(UnpackError::CalledOff);
+        }
+        std::thread::park_timeout(POLL);
+    }
+}
+
 impl Store {
     /// The unpacked layer `diff_id`: as it is in the store, or unpacked now from `blob`.
     ///
     /// Done once: whoever comes second, in this process or another, waits and gets the same
-    /// directory. `progress` hears how many bytes of the blob have been read so far. On failure
-    /// nothing is left behind.
+    /// directory. `progress` hears now and then how many bytes of the blob have been read so far, and
+    /// may break the work off. On failure nothing is left behind.
     pub fn unpack(
         &self,
         blob: &Path,
         compression: Compression,
         diff_id: &Digest,
         limits: &Limits,
-        progress: &dyn Fn(u64),
+        progress: &Watch<'_>,
     ) -> Result<PathBuf, UnpackError> {
         if let Some(tree) = self.layer(diff_id) {
             return Ok(tree);
@@ -144,7 +171,7 @@ impl Store {
         let lock_path = self
             .partial_layers()
             .join(format!("{}.lock", diff_id.hex()));
-        let lock = DirLock::wait(&lock_path).map_err(stored)?;
+        let lock = wait_for(&lock_path, progress)?;
         if let Some(tree) = self.layer(diff_id) {
             return Ok(tree);
         }
@@ -179,24 +206,28 @@ impl Store {
         Ok(())
     }
 
-    /// Flushes the finished tree and gives it its final name.
+    /// Gives the finished tree its final name. It is good for this boot; see [`Store::settle`].
     fn install(&self, scratch: &Scratch, diff_id: &Digest) -> std::io::Result<PathBuf> {
         let record = LayerRecord {
             diff_id: diff_id.clone(),
             unpacked: Timestamp::now(),
+            boot: self.boot().map(str::to_owned),
             tree: tree::summarise(&scratch.tree())?,
         };
         let json = serde_json::to_vec_pretty(&record).expect("a record is plain data");
-        fs_err::write(scratch.0.join("layer.json"), json)?;
-        // One flush for the whole tree, where fsync would be one for each file.
-        sys::syncfs(sys::open_dir(&scratch.0)?.as_fd())?;
+        let path = scratch.0.join("layer.json");
+        fs_err::write(&path, json)?;
+        if record.boot.is_none() {
+            // Nobody could tell later, so it must be on the disk now.
+            sys::syncfs(sys::open_dir(&scratch.0)?.as_fd())?;
+            sys::fchmod(fs_err::File::open(&path)?.as_fd(), FLUSHED)?;
+        }
         let dir = self.layer_dir(diff_id);
         if dir.exists() {
-            // Without a tree, or `layer` would have found it: a remnant of damage.
-            remove_tree(&dir)?;
+            // Or `layer` would have found it: damaged, or of another boot and of doubtful content.
+            self.discard_layer(diff_id).map_err(std::io::Error::other)?;
         }
         fs_err::rename(&scratch.0, &dir)?;
-        sync_dir(&self.layers_dir(diff_id.algorithm()))?;
         Ok(dir.join("tree"))
     }
 }
@@ -236,7 +267,7 @@ struct Archive<'a> {
 }
 
 impl Archive<'_> {
-    fn unpack_into(&self, tree: &Path, progress: &dyn Fn(u64)) -> Result<(), UnpackError> {
+    fn unpack_into(&self, tree: &Path, progress: &Watch<'_>) -> Result<(), UnpackError> {
         let blob = fs_err::File::open(self.blob).map_err(|source| UnpackError::Read { source })?;
         let size = blob
             .metadata()

@@ -6,7 +6,7 @@ use std::io::Read;
 use super::{Import, ImportError};
 use crate::digest::Digest;
 use crate::store::{Blob, Claim, Image, LayerRef, NewImage, StoreError};
-use crate::unpack::Compression;
+use crate::unpack::{Compression, unwatched};
 
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -41,13 +41,8 @@ impl Import<'_> {
         if self.store.blob(digest).is_some() {
             return Ok(());
         }
-        file.sync_all().map_err(ImportError::write)?;
-        match crate::sys::name_file(file, &self.store.blob_path(digest)) {
-            Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            other => other
-                .and_then(|()| crate::store::sync_dir(&self.store.blobs_dir(digest.algorithm())))
-                .map_err(ImportError::write),
-        }
+        self.store.adopt(file, digest)?;
+        Ok(())
     }
 
     /// Unpacks a layer whose blob is in the store.
@@ -63,7 +58,7 @@ impl Import<'_> {
             compression,
             &layer.diff_id,
             &self.options.limits,
-            &|_| {},
+            &unwatched,
         )?;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! One layer: claimed, downloaded with resume, verified, unpacked.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -235,8 +236,10 @@ impl Pull<'_> {
         let limits = self.options.limits.clone();
         let (tell, mut told) = watch::channel(0_u64);
         let work = blocking(move || {
-            let progress = |bytes| {
-                tell.send_replace(bytes);
+            // The pull was dropped when nobody hears us any more.
+            let progress = |bytes| match tell.send(bytes) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
             };
             store.unpack(&blob, compression, &diff_id, &limits, &progress)
         });

@@ -84,6 +84,16 @@ pub enum StoreError {
         /// The blob's digest or the layer's diff ID.
         missing: Digest,
     },
+    /// A layer was missing, and its blob could not be unpacked.
+    #[error("image {id}: layer {layer} is gone and cannot be unpacked again; pull the image again")]
+    Restore {
+        /// The image.
+        id: Digest,
+        /// The layer's diff ID.
+        layer: Digest,
+        /// What went wrong.
+        source: Box<crate::unpack::UnpackError>,
+    },
     /// A record in `images/` cannot be read.
     #[error("the image record {} is damaged; run fsck", path.display())]
     Record {

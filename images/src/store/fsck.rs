@@ -8,7 +8,6 @@ use super::record::Record;
 use super::tree::{LayerRecord, summarise};
 use super::{Store, StoreError};
 use crate::digest::Digest;
-use crate::unpack::{Compression, Limits};
 
 /// What [`Store::fsck`] does about damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +94,11 @@ impl Store {
         let records = check.records()?;
         check.unpack_again(&bad_layers, &bad_blobs, &records);
         check.completeness(&records, &bad_blobs, &bad_layers);
-        Ok(check.report)
+        let report = check.report;
+        if repair == Repair::Mend {
+            self.settle()?;
+        }
+        Ok(report)
     }
 }
 
@@ -112,6 +115,7 @@ impl Check<'_> {
         for (digest, path) in blobs {
             self.report.blobs += 1;
             let Some(problem) = blob_problem(&digest, &path) else {
+                self.store.note_verified(&digest);
                 continue;
             };
             self.report.damages.push(Damage::Blob {
@@ -133,8 +137,12 @@ impl Check<'_> {
             digests_in(|algorithm| self.store.layers_dir(algorithm)).map_err(unreadable)?;
         for (diff_id, path) in layers {
             self.report.layers += 1;
-            let Some(problem) = layer_problem(&diff_id, &path) else {
-                continue;
+            let problem = match layer_problem(&diff_id, &path) {
+                None if self.store.is_trusted(&path) => continue,
+                None => "it was unpacked just before this host went down, and the disk may have \
+                         missed some of it"
+                    .to_owned(),
+                Some(problem) => problem,
             };
             self.report.damages.push(Damage::Layer {
                 diff_id: diff_id.clone(),
@@ -188,22 +196,16 @@ impl Check<'_> {
         if self.repair == Repair::Report {
             return;
         }
-        for layer in records.iter().flat_map(|record| &record.layers) {
+        let layers = records
+            .iter()
+            .flat_map(|record| record.layers.iter().map(move |layer| (record, layer)));
+        for (record, layer) in layers {
             let gone = self.store.layer(&layer.diff_id).is_none();
-            let (true, Some(blob)) = (gone, self.store.blob(&layer.digest)) else {
-                continue;
-            };
-            if bad_blobs.contains(&layer.digest) {
+            let has_blob = self.store.blob_path(&layer.digest).is_file();
+            if !gone || !has_blob || bad_blobs.contains(&layer.digest) {
                 continue;
             }
-            let Ok(compression) = Compression::from_media_type(&layer.media_type) else {
-                continue;
-            };
-            let limits = Limits::default();
-            let done = self
-                .store
-                .unpack(&blob, compression, &layer.diff_id, &limits, &|_| {});
-            match done {
+            match self.store.restore(&record.id, layer) {
                 Ok(_) => {
                     let verb = if bad_layers.contains(&layer.diff_id) {
                         "again"
@@ -215,7 +217,7 @@ impl Check<'_> {
                         .push(format!("unpacked layer {} {verb}", layer.diff_id));
                 }
                 Err(err) => {
-                    let problem = format!("it cannot be unpacked again: {err}");
+                    let problem = crate::pull::chain(&err);
                     let diff_id = layer.diff_id.clone();
                     self.report.damages.push(Damage::Layer { diff_id, problem });
                 }
@@ -276,11 +278,7 @@ fn blob_problem(digest: &Digest, path: &Path) -> Option<String> {
 }
 
 fn layer_problem(diff_id: &Digest, path: &Path) -> Option<String> {
-    let record = match fs_err::read(path.join("layer.json")) {
-        Ok(bytes) => serde_json::from_slice::<LayerRecord>(&bytes),
-        Err(err) => return Some(err.to_string()),
-    };
-    let record = match record {
+    let record = match LayerRecord::read(&path.join("layer.json")) {
         Ok(record) if record.diff_id == *diff_id => record,
         Ok(record) => return Some(format!("its record is of layer {}", record.diff_id)),
         Err(err) => return Some(format!("its record cannot be read: {err}")),

@@ -11,6 +11,7 @@ use super::{Blob, Image, LayerRef, NewImage, Store, StoreError};
 use crate::digest::Digest;
 use crate::platform::Platform;
 use crate::sys;
+use crate::unpack::{Compression, Limits, unwatched};
 
 /// What stops [`Store::remove`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +107,7 @@ impl Store {
         };
         self.write_record(&record)?;
         self.take_name_from_others(&records, &record)?;
+        self.settle_later();
         self.image(&record)
     }
 
@@ -142,13 +144,16 @@ impl Store {
     }
 
     /// The unpacked layers of an image, top-most first, as overlayfs wants them.
+    ///
+    /// A layer that is missing, e.g. because a power cut may have caught it half written, is unpacked
+    /// again from its blob; that takes a while.
     pub fn lowerdirs(&self, image: &Image) -> Result<Vec<PathBuf>, StoreError> {
         let mut dirs = Vec::with_capacity(image.layers.len());
-        for diff_id in image.layers.iter().rev() {
-            let dir = self.layer(diff_id).ok_or_else(|| StoreError::Vanished {
-                id: image.id.clone(),
-                missing: diff_id.clone(),
-            })?;
+        for layer in image.layer_blobs.iter().rev() {
+            let dir = match self.layer(&layer.diff_id) {
+                Some(dir) => dir,
+                None => self.restore(&image.id, layer)?,
+            };
             // The same layer twice in a row or apart: overlayfs refuses it, and the upper one hides
             // the lower one's files anyway unless something between changed them.
             if !dirs.contains(&dir) {
@@ -156,6 +161,24 @@ impl Store {
             }
         }
         Ok(dirs)
+    }
+
+    /// Unpacks a layer of the image `id` again from its blob.
+    pub(super) fn restore(&self, id: &Digest, layer: &LayerRef) -> Result<PathBuf, StoreError> {
+        let blob = self
+            .blob(&layer.digest)
+            .ok_or_else(|| StoreError::Vanished {
+                id: id.clone(),
+                missing: layer.diff_id.clone(),
+            })?;
+        let limits = Limits::default();
+        Compression::from_media_type(&layer.media_type)
+            .and_then(|packing| self.unpack(&blob, packing, &layer.diff_id, &limits, &unwatched))
+            .map_err(|source| StoreError::Restore {
+                id: id.clone(),
+                layer: layer.diff_id.clone(),
+                source: Box::new(source),
+            })
     }
 
     /// Gives an image another name, taking it from the image that had it.

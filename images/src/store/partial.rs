@@ -2,10 +2,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::durable::{is_still, named, sync_dir};
+use super::durable::{is_still, named, sync_dir, unique};
+use super::settle::FLUSHED;
 use super::{Store, StoreError};
 use crate::digest::{Digest, Hasher};
 use crate::sys;
@@ -103,16 +105,43 @@ impl Store {
         Ok(Some(Claim::Open(partial)))
     }
 
-    /// Stores `bytes` that are already at hand (a manifest, a config) under their digest.
-    pub fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<PathBuf, StoreError> {
-        match self.partial(digest)? {
-            Claim::Complete(path) => Ok(path),
-            Claim::Open(mut partial) => {
-                partial.restart()?;
-                partial.write(bytes)?;
-                partial.commit(bytes.len() as u64)
+    /// Gives a nameless file on the store's file system its place as the blob `digest`, which the
+    /// caller found it to have: no copy is made.
+    pub(crate) fn adopt(&self, file: &File, digest: &Digest) -> Result<(), StoreError> {
+        let blob = self.blob_path(digest);
+        let named = match sys::name_file(file, &blob) {
+            // Damaged, or just finished by another: ours is known to be sound.
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+                let aside = self.partial_blobs().join(format!("adopt.{}", unique()));
+                sys::name_file(file, &aside)
+                    .and_then(|()| fs_err::rename(&aside, &blob))
+                    .inspect_err(|_| drop(std::fs::remove_file(&aside)))
             }
-        }
+            other => other,
+        };
+        named.map_err(|source| write_failed(&blob, &source))?;
+        self.note_verified(digest);
+        Ok(())
+    }
+
+    /// Stores `bytes` that are already at hand (a manifest, a config) under their digest, flushed:
+    /// a record that refers to them may follow at once.
+    pub fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<PathBuf, StoreError> {
+        let mut partial = match self.partial(digest)? {
+            Claim::Complete(path) => return Ok(path),
+            Claim::Open(partial) => partial,
+        };
+        partial.restart()?;
+        partial.write(bytes)?;
+        partial.verify(bytes.len() as u64)?;
+        let flushed = partial.file.sync_all();
+        flushed
+            .and_then(|()| sys::fchmod(partial.file.as_fd(), FLUSHED))
+            .map_err(|source| write_failed(&partial.path, &source))?;
+        let blob = partial.install()?;
+        sync_dir(&self.blobs_dir(digest.algorithm()))
+            .map_err(|source| StoreError::Write { source })?;
+        Ok(blob)
     }
 }
 
@@ -168,11 +197,17 @@ impl Partial {
         Ok(())
     }
 
-    /// Verifies length and digest, flushes, and gives the blob its final name.
+    /// Verifies length and digest, and gives the blob its final name. The disk may have it later:
+    /// see [`Store::settle`].
     ///
     /// Bytes that are wrong are thrown away: the next writer begins anew. Too few bytes stay, since
     /// they may be a beginning.
     pub fn commit(mut self, expected_size: u64) -> Result<PathBuf, StoreError> {
+        self.verify(expected_size)?;
+        self.install()
+    }
+
+    fn verify(&mut self, expected_size: u64) -> Result<(), StoreError> {
         let (digest, found) = (self.digest.clone(), self.len());
         if found != expected_size {
             if found > expected_size {
@@ -192,13 +227,13 @@ impl Partial {
                 found: hashed,
             });
         }
-        let blob = self.store.blob_path(&digest);
-        self.file
-            .sync_all()
-            .map_err(|source| write_failed(&self.path, &source))?;
-        fs_err::rename(&self.path, &blob)
-            .and_then(|()| sync_dir(&self.store.blobs_dir(digest.algorithm())))
-            .map_err(|source| StoreError::Write { source })?;
+        Ok(())
+    }
+
+    fn install(&self) -> Result<PathBuf, StoreError> {
+        let blob = self.store.blob_path(&self.digest);
+        fs_err::rename(&self.path, &blob).map_err(|source| StoreError::Write { source })?;
+        self.store.note_verified(&self.digest);
         Ok(blob)
     }
 }

@@ -80,7 +80,7 @@ impl Store {
         options: &PruneOptions,
         in_use: &BTreeSet<Digest>,
     ) -> Result<PruneReport, StoreError> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         // A record we cannot read may own anything here: it must be mended before we free things.
         let mut records = self.records()?;
         let mut pass = Pass {
@@ -97,7 +97,12 @@ impl Store {
         pass.partial_blobs()
             .and_then(|()| pass.partial_layers())
             .map_err(failed)?;
-        Ok(PruneReport { freed: pass.freed })
+        let report = PruneReport { freed: pass.freed };
+        drop(lock);
+        if !options.dry_run {
+            self.settle()?;
+        }
+        Ok(report)
     }
 
     /// How much disk the store takes.

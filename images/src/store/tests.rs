@@ -5,40 +5,56 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use super::*;
-use crate::unpack::{Compression, Limits};
+use crate::unpack::{Compression, Limits, unwatched};
 
-struct Bench {
-    dir: tempfile::TempDir,
-    store: Store,
+pub(super) struct Bench {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) store: Store,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("store")).unwrap();
         Self { dir, store }
     }
 
     /// An image whose only layer has one file with this content.
-    fn image(&self, name: Option<&str>, content: &str) -> Image {
+    pub(super) fn image(&self, name: Option<&str>, content: &str) -> Image {
         self.image_of(name, &[content], "")
     }
 
-    fn image_of(&self, name: Option<&str>, contents: &[&str], label: &str) -> Image {
+    /// A blob as a download puts it: not flushed.
+    fn put(&self, digest: &Digest, bytes: &[u8]) -> PathBuf {
+        match self.store.partial(digest).unwrap() {
+            Claim::Complete(path) => path,
+            Claim::Open(mut partial) => {
+                partial.write(bytes).unwrap();
+                partial.commit(bytes.len() as u64).unwrap()
+            }
+        }
+    }
+
+    /// A layer whose only file has this content.
+    fn tar(&self, content: &str) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, "file", content.as_bytes())
+            .unwrap();
+        tar.into_inner().unwrap()
+    }
+
+    pub(super) fn image_of(&self, name: Option<&str>, contents: &[&str], label: &str) -> Image {
         let mut layers = Vec::new();
         for content in contents {
-            let mut tar = tar::Builder::new(Vec::new());
-            let mut header = tar::Header::new_ustar();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o644);
-            tar.append_data(&mut header, "file", content.as_bytes())
-                .unwrap();
-            let tar = tar.into_inner().unwrap();
+            let tar = self.tar(content);
             let digest = Digest::sha256(&tar);
-            let blob = self.store.put_blob(&digest, &tar).unwrap();
+            let blob = self.put(&digest, &tar);
             let limits = Limits::default();
             self.store
-                .unpack(&blob, Compression::None, &digest, &limits, &|_| {})
+                .unpack(&blob, Compression::None, &digest, &limits, &unwatched)
                 .unwrap();
             layers.push(LayerRef {
                 diff_id: digest.clone(),
@@ -76,7 +92,7 @@ impl Bench {
 }
 
 /// Layers are unpacked with their owners, which takes root.
-fn is_root(test: &str) -> bool {
+pub(super) fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         println!("SKIP {test}: needs root");

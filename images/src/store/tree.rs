@@ -20,7 +20,21 @@ use crate::sys;
 pub(crate) struct LayerRecord {
     pub(crate) diff_id: Digest,
     pub(crate) unpacked: Timestamp,
+    /// The boot it was unpacked in: as long as the record is writable, the layer is good in that
+    /// boot only.
+    pub(crate) boot: Option<String>,
     pub(crate) tree: TreeSummary,
+}
+
+impl LayerRecord {
+    /// Reads a `layer.json`; one that is damaged is an error as one that is absent.
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+        let unreadable = |err: serde_json::Error| {
+            let problem = format!("{}: {err}", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, problem)
+        };
+        serde_json::from_slice(&fs_err::read(path)?).map_err(unreadable)
+    }
 }
 
 /// The tree in brief.

@@ -99,6 +99,9 @@ pub enum UnpackError {
         /// Ours.
         found: Digest,
     },
+    /// Whoever asked for the layer does not want it any more.
+    #[error("unpacking was called off")]
+    CalledOff,
     /// The store around the layer.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::{Archive, Compression, Limits, UnpackError};
+use super::{Archive, Compression, Limits, UnpackError, Watch};
 use crate::digest::{Digest, Hasher};
 
 /// Bytes of one chunk, and how many may wait: enough to keep both threads busy, little to hold.
@@ -114,7 +114,7 @@ pub(crate) struct Checked<'a> {
     hasher: Hasher,
     limits: &'a Limits,
     blob_size: u64,
-    progress: &'a dyn Fn(u64),
+    progress: &'a Watch<'a>,
 }
 
 impl<'a> Checked<'a> {
@@ -122,7 +122,7 @@ impl<'a> Checked<'a> {
         chunks: Chunks,
         archive: &Archive<'a>,
         blob_size: u64,
-        progress: &'a dyn Fn(u64),
+        progress: &'a Watch<'a>,
     ) -> Self {
         Self {
             chunks,
@@ -151,7 +151,9 @@ impl<'a> Checked<'a> {
         }
         self.ended = self.chunk.is_empty();
         self.hasher.update(&self.chunk);
-        (self.progress)(self.chunks.consumed.load(Ordering::Relaxed));
+        if (self.progress)(self.chunks.consumed.load(Ordering::Relaxed)).is_break() {
+            return Err(UnpackError::CalledOff);
+        }
         self.check_limits()
     }
 

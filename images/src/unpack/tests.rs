@@ -147,7 +147,7 @@ impl Bench {
         let blob = self.dir.path().join("blob");
         std::fs::write(&blob, bytes).unwrap();
         self.store
-            .unpack(&blob, compression, diff_id, limits, &|_| {})
+            .unpack(&blob, compression, diff_id, limits, &unwatched)
     }
 
     /// Nothing under way or broken off is left in the store.

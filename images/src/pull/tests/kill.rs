@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use super::*;
+use crate::testing::noise;
 
 const CHILD: &str = "RKUBE_TEST_PULL_CHILD";
 
@@ -20,6 +21,60 @@ fn eventually(done: impl Fn() -> bool) {
         );
         std::thread::sleep(POLL);
     }
+}
+
+/// Temporary directories of unpackers in a store.
+fn scratch_dirs(store: &Store) -> usize {
+    let entries = fs_err::read_dir(store.root().join("layers/partial")).unwrap();
+    entries
+        .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().is_dir()))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_dropped_while_it_unpacks_stops_and_cleans_up() {
+    let names: Vec<String> = (0..6000).map(|n| format!("dir{}/{n}", n % 50)).collect();
+    let content = noise(1, 900);
+    let files: Vec<(&str, &[u8])> = names
+        .iter()
+        .map(|name| (name.as_str(), content.as_slice()))
+        .collect();
+    let bench = Bench::new(TestImage::of(&[&files]));
+    let store = bench.store();
+    tokio::select! {
+        done = bench.pull() => panic!("too early: {done:?}"),
+        () = async { while scratch_dirs(&store) == 0 { tokio::time::sleep(POLL).await; } } => {}
+    }
+    eventually(|| scratch_dirs(&store) == 0);
+    let layer = &bench.image.layers[0];
+    assert_eq!(store.layer(&layer.diff_id), None);
+    assert!(store.blob(&layer.digest()).is_some(), "the download stays");
+    bench.pull().await.unwrap();
+    assert_eq!(bench.registry.seen_at(&bench.layer_digest(0)).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_power_cut_only_what_is_lost_is_fetched() {
+    let bench = Bench::new(TestImage::noise(2, 1 << 20));
+    let image = bench.pull().await.unwrap();
+    let asked = bench.registry.seen().len();
+    let restart = |boot: &str| {
+        let boot = Some(boot.to_owned());
+        Store::open_in_boot(bench.dir.path(), boot).unwrap()
+    };
+    let reference = Reference::parse(&bench.name()).unwrap();
+    let store = restart("second");
+    assert_eq!(store.layer(&image.layers[0]), None);
+    let again = pull(&store, &reference, &bench.options, &bench.events).await;
+    assert_eq!(again.unwrap().id, image.id);
+    assert_eq!(bench.registry.seen().len(), asked, "the blobs are sound");
+    let blob = store.blob(&bench.image.layers[0].digest()).unwrap();
+    fs_err::write(&blob, vec![0; bench.image.layers[0].blob.len()]).unwrap();
+    let store = restart("third");
+    let again = pull(&store, &reference, &bench.options, &bench.events).await;
+    assert_eq!(store.lowerdirs(&again.unwrap()).unwrap().len(), 2);
+    assert_eq!(bench.registry.seen_at(&bench.layer_digest(0)).len(), 2);
+    assert_eq!(bench.registry.seen_at(&bench.layer_digest(1)).len(), 1);
 }
 
 /// Bytes of unfinished downloads in a store.

@@ -36,7 +36,7 @@ fn child_process() {
             Compression::None,
             &diff_id,
             &Limits::default(),
-            &|_| {},
+            &unwatched,
         )
         .unwrap();
 }
@@ -84,7 +84,7 @@ fn two_processes_and_four_threads_unpack_once() {
                 let limits = Limits::default();
                 bench
                     .store
-                    .unpack(&blob, Compression::None, &diff_id, &limits, &|_| {})
+                    .unpack(&blob, Compression::None, &diff_id, &limits, &unwatched)
                     .unwrap()
             };
             scope.spawn(run);
@@ -96,6 +96,75 @@ fn two_processes_and_four_threads_unpack_once() {
     bench.assert_no_leftovers();
     let report = bench.store.fsck(Repair::Report).unwrap();
     assert!(report.is_clean() && report.layers == 1, "{report:?}");
+}
+
+#[test]
+fn a_layer_of_a_killed_process_is_good_until_the_power_fails() {
+    if !is_root("a_layer_of_a_killed_process_is_good_until_the_power_fails") {
+        return;
+    }
+    let bench = Bench::new();
+    let tar = layer(50);
+    let blob = bench.dir.path().join("blob");
+    std::fs::write(&blob, &tar).unwrap();
+    let diff_id = Digest::sha256(&tar);
+    let mut child = spawn_child(bench.store.root(), &blob);
+    let started = std::time::Instant::now();
+    while bench.store.layer(&diff_id).is_none() {
+        assert!(started.elapsed() < Duration::from_secs(30), "no layer");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    // It may have ended by itself, which is no other thing to the store.
+    drop(child.kill());
+    child.wait().unwrap();
+    let root = bench.store.root();
+    assert!(Store::open(root).unwrap().layer(&diff_id).is_some());
+    let other = Store::open_in_boot(root, Some("another".to_owned())).unwrap();
+    assert_eq!(other.layer(&diff_id), None);
+    assert!(other.blob(&diff_id).is_some());
+}
+
+#[test]
+fn an_unpacking_is_called_off_also_while_it_waits() {
+    if !is_root("an_unpacking_is_called_off_also_while_it_waits") {
+        return;
+    }
+    let bench = Bench::new();
+    let tar = layer(2000);
+    let blob = bench.dir.path().join("blob");
+    std::fs::write(&blob, &tar).unwrap();
+    let diff_id = Digest::sha256(&tar);
+    let unpack = |progress: &Watch<'_>| {
+        let limits = Limits::default();
+        bench
+            .store
+            .unpack(&blob, Compression::None, &diff_id, &limits, progress)
+    };
+    let stop_at_once = |_| ControlFlow::Break(());
+    assert!(matches!(unpack(&stop_at_once), Err(UnpackError::CalledOff)));
+    bench.assert_no_leftovers();
+    // Another is at it, and gets no further than its first piece before we come.
+    let (at_work, working) = std::sync::mpsc::sync_channel(0);
+    let (go_on, told) = std::sync::mpsc::sync_channel::<()>(0);
+    std::thread::scope(|scope| {
+        let unpack = &unpack;
+        let first = scope.spawn(move || {
+            unpack(&move |_| {
+                // Both ends are there for the first piece only.
+                if at_work.send(()).is_ok() {
+                    let _closed = told.recv();
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap()
+        });
+        working.recv().unwrap();
+        assert!(matches!(unpack(&stop_at_once), Err(UnpackError::CalledOff)));
+        drop(working);
+        drop(go_on);
+        first.join().unwrap();
+    });
+    assert!(bench.store.layer(&diff_id).is_some());
 }
 
 #[test]

@@ -307,7 +307,13 @@ fn a_full_disk_is_said_and_cleaned_up() {
     let store = Store::open(&dir.path().join("store")).unwrap();
     let (diff_id, limits) = (Digest::sha256(&tar), Limits::default());
     let err = store
-        .unpack(blob.path(), Compression::None, &diff_id, &limits, &|_| {})
+        .unpack(
+            blob.path(),
+            Compression::None,
+            &diff_id,
+            &limits,
+            &unwatched,
+        )
         .unwrap_err();
     assert!(
         matches!(&err, UnpackError::DiskFull { entry, .. } if entry == "big/file"),
