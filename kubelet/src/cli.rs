@@ -2,11 +2,13 @@
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 usage or a
 //! manifest that cannot be read; `run` returns the pod's code and `exec` the command's.
+pub mod about;
 pub mod agent;
 pub mod check;
 pub mod exec;
 pub mod format;
 pub mod images;
+pub mod inspect;
 pub mod logs;
 pub mod open;
 pub mod output;
@@ -16,6 +18,7 @@ pub mod pull;
 pub mod reset;
 pub mod rm;
 pub mod run;
+pub mod stats;
 pub mod stop;
 pub mod time;
 
@@ -33,13 +36,17 @@ use std::path::PathBuf;
     propagate_version = true,
     arg_required_else_help = true
 )]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "`rkubelet VERB --help` has examples; `rkubelet --help` has the global options.
+
+Examples:
   rkubelet run pod.yaml               run a pod in the foreground; Ctrl-C stops it
   rkubelet run --detach pod.yaml      leave it running
   rkubelet ps                         what runs here
   rkubelet logs -f web                follow its output
   rkubelet exec -it web -- sh         a shell in it
-  rkubelet check                      what this host lacks, and how to mend it")]
+  rkubelet check                      what this host lacks, and how to mend it"
+)]
 pub struct Cli {
     /// Settings that all verbs share.
     #[command(flatten)]
@@ -58,6 +65,8 @@ pub struct Global {
         long,
         global = true,
         env = "RKUBELET_ROOT",
+        hide_env_values = true,
+        hide_short_help = true,
         value_name = "DIR",
         default_value = "/var/lib/rkubelet"
     )]
@@ -67,6 +76,8 @@ pub struct Global {
         long,
         global = true,
         env = "RKUBELET_RUN_ROOT",
+        hide_env_values = true,
+        hide_short_help = true,
         value_name = "DIR",
         default_value = "/run/rkubelet"
     )]
@@ -76,18 +87,27 @@ pub struct Global {
         long,
         global = true,
         env = "RKUBELET_LOG_ROOT",
+        hide_env_values = true,
+        hide_short_help = true,
         value_name = "DIR",
         default_value = "/var/log/pods"
     )]
     pub log_root: PathBuf,
     /// The bridge that pods are plugged into
-    #[arg(long, global = true, env = "RKUBELET_BRIDGE", value_name = "NAME", default_value = rkube_net::DEFAULT_BRIDGE)]
+    #[arg(long, global = true, env = "RKUBELET_BRIDGE", hide_env_values = true, hide_short_help = true, value_name = "NAME", default_value = rkube_net::DEFAULT_BRIDGE)]
     pub bridge: String,
     /// The addresses that pods get; the bridge has the first
-    #[arg(long, global = true, env = "RKUBELET_POD_SUBNET", value_name = "CIDR", default_value = rkube_net::DEFAULT_SUBNET)]
+    #[arg(long, global = true, env = "RKUBELET_POD_SUBNET", hide_env_values = true, hide_short_help = true, value_name = "CIDR", default_value = rkube_net::DEFAULT_SUBNET)]
     pub pod_subnet: Cidr,
     /// Mirrors, certificates and plain HTTP by registry [default: /etc/rkube/registries.yaml]
-    #[arg(long, global = true, env = "RKUBELET_REGISTRIES", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "RKUBELET_REGISTRIES",
+        hide_env_values = true,
+        hide_short_help = true,
+        value_name = "FILE"
+    )]
     pub registries: Option<PathBuf>,
     /// Say more on standard error; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -140,6 +160,10 @@ pub enum Verb {
     Logs(logs::Logs),
     /// Run a command in a container
     Exec(exec::Exec),
+    /// Show all that is known of pods
+    Inspect(inspect::Inspect),
+    /// Show what containers use
+    Stats(stats::Stats),
     /// Stop pods
     Stop(stop::Stop),
     /// Remove pods that are over
@@ -150,6 +174,10 @@ pub enum Verb {
     Check(check::Check),
     /// Remove every trace of rkubelet from this host
     Reset(reset::Reset),
+    /// Print completions for a shell
+    Completions(about::Completions),
+    /// Print the version
+    Version(about::Version),
     /// Look after this host's detached pods (started on demand)
     #[command(hide = true)]
     Agent(agent::Agent),
@@ -196,6 +224,10 @@ pub async fn execute(cli: Cli) -> Result<u8, Failure> {
         // Reading files and waiting for them to grow; nothing else is to be done meanwhile.
         Verb::Logs(logs) => tokio::task::block_in_place(|| logs.execute(&cli.global)),
         Verb::Exec(exec) => exec.execute(&cli.global).await,
+        Verb::Inspect(inspect) => inspect.execute(&cli.global).await,
+        Verb::Stats(stats) => stats.execute(&cli.global).await,
+        Verb::Completions(completions) => completions.execute(),
+        Verb::Version(version) => version.execute(),
         Verb::Stop(stop) => stop.execute(&cli.global).await,
         Verb::Rm(rm) => rm.execute(&cli.global).await,
         Verb::Check(check) => check.execute(&cli.global),

@@ -72,8 +72,10 @@ impl Exec {
                 .and_then(|code| u8::try_from(code).ok())
                 .unwrap_or(1),
             message: format!(
-                "pod {}: {}",
+                "pod {}: cannot run \"{}\" in container {}: {}",
                 pod.record.full_name(),
+                self.command[0],
+                container.name,
                 crate::error::chain(&err)
             ),
         };

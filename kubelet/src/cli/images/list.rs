@@ -137,14 +137,15 @@ impl List {
     }
 }
 
-/// Bytes on disk, as machines read them.
+/// What the store holds, as machines read it: a number of images, and bytes on disk.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Usage {
     images: u64,
-    blobs: u64,
-    layers: u64,
-    partial: u64,
-    total: u64,
+    blobs_bytes: u64,
+    layers_bytes: u64,
+    partial_bytes: u64,
+    total_bytes: u64,
 }
 
 impl Df {
@@ -154,28 +155,26 @@ impl Df {
     /// When the store cannot be read.
     pub fn execute(self, global: &Global) -> Result<u8, Failure> {
         let store = open::images(global)?.store;
-        let images = store.list().map_err(|err| Failure::of(&err))?.len();
         let usage = store.disk_usage().map_err(|err| Failure::of(&err))?;
         let usage = Usage {
             images: usage.images,
-            blobs: usage.blobs,
-            layers: usage.layers,
-            partial: usage.partial,
-            total: usage.images + usage.blobs + usage.layers + usage.partial,
+            blobs_bytes: usage.blobs,
+            layers_bytes: usage.layers,
+            partial_bytes: usage.partial,
+            total_bytes: usage.blobs + usage.layers + usage.partial,
         };
         if let Some(format) = self.output {
             print_data(&usage, format)?;
             return Ok(0);
         }
         let size = output::bytes;
-        let count = format!("records of {images} images");
+        let total = format!("all, images: {}", usage.images);
         print_table(&[
             row(&["WHAT", "SIZE"]),
-            row(&["unpacked layers", &size(usage.layers)]),
-            row(&["compressed layers, manifests", &size(usage.blobs)]),
-            row(&["pulls under way or broken off", &size(usage.partial)]),
-            row(&[&count, &size(usage.images)]),
-            row(&["all", &size(usage.total)]),
+            row(&["unpacked layers", &size(usage.layers_bytes)]),
+            row(&["compressed layers, manifests", &size(usage.blobs_bytes)]),
+            row(&["pulls under way or broken off", &size(usage.partial_bytes)]),
+            row(&[&total, &size(usage.total_bytes)]),
         ])?;
         Ok(0)
     }
