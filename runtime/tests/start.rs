@@ -14,6 +14,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use rkube_runtime::cgroup::{Cgroup, Hierarchies};
 use rkube_runtime::compile::Rootfs;
 use serde_json::json;
 use trial::{Trial, parked, possible, process};
@@ -667,6 +668,63 @@ fn cgroups_are_shown_read_only_and_only_ones_own() {
         assert!(words[5].starts_with("ro,"), "{line}");
         assert_eq!(words[3], "/", "{line}");
     }
+}
+
+/// Deletes the cgroup, whatever becomes of the test.
+struct Deleted<'a>(&'a Hierarchies, std::path::PathBuf);
+
+impl Drop for Deleted<'_> {
+    fn drop(&mut self) {
+        let _ = Cgroup::open(self.0, &self.1).and_then(|cgroup| cgroup.delete());
+    }
+}
+
+#[test]
+fn the_process_is_in_its_cgroup_and_sees_only_that() {
+    let name = "the_process_is_in_its_cgroup_and_sees_only_that";
+    let Some(()) = possible(name) else {
+        return;
+    };
+    let Ok(hierarchies) = Hierarchies::detect() else {
+        println!("SKIP {name}: no cgroups are mounted");
+        return;
+    };
+    let path = std::path::PathBuf::from(format!("/rkube-start-{}", std::process::id()));
+    let Ok(cgroup) = Cgroup::create(&hierarchies, &path) else {
+        println!("SKIP {name}: cgroups cannot be made here");
+        return;
+    };
+    let _deleted = Deleted(&hierarchies, path.clone());
+    let count = cgroup.dirs().count();
+    // The second of the mounts is one before which the process must have moved.
+    let mut trial = Trial::new(
+        "cut -d: -f3 /proc/self/cgroup | grep -c '^/$'; \
+         cat /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs 2>/dev/null | grep -c '^1$'; \
+         echo ready; exec sleep 60",
+    );
+    trial.mount("cgroup", "cgroup", "/sys/fs/cgroup", &["ro"]);
+    trial.mount("tmpfs", "tmpfs", "/etc", &["tmpcopyup"]);
+    trial.cgroup = Some(cgroup);
+    let mut running = trial.start().unwrap();
+    let (roots, members) = (running.line(), running.line());
+    assert!(
+        roots.parse::<usize>().unwrap() >= count,
+        "{roots} of {count}"
+    );
+    assert!(members.parse::<usize>().unwrap() >= 1, "{members}");
+    assert_eq!(running.line(), "ready");
+    let inside = |pid: i32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let here = |line: &&str| line.rsplit(':').next().unwrap() == path.to_str().unwrap();
+        text.lines().filter(here).count()
+    };
+    assert_eq!(inside(running.child.pid), count);
+    let exec = trial.exec(
+        &running,
+        &process("cut -d: -f3 /proc/self/cgroup | grep -c '^/$'"),
+    );
+    assert_eq!(exec.unwrap().output, format!("{roots}\n"));
+    running.kill();
 }
 
 #[test]

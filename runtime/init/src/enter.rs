@@ -22,6 +22,7 @@ use crate::record::layout::flag;
 use crate::status::{Failure, Fault, Frame, Stage};
 use crate::sys::{Fd, RawFd, fs, process};
 use core::convert::Infallible;
+use mounts::Mounting;
 
 /// How the process came here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,11 +58,12 @@ fn stages(start: &Start<'_>, arrival: Arrival, wait: Option<RawFd>) -> Result<In
     let mut so_far = Progress::default();
     at(Stage::Protect, namespaces::shield(start, &[wait]))?;
     if arrival == Arrival::Direct {
-        at(Stage::Cgroups, namespaces::attach(start))?;
+        if !namespaces::attaches_late(record) {
+            at(Stage::Cgroups, namespaces::attach(start))?;
+        }
         at(Stage::Join, namespaces::join_all(start))?;
     }
     at(Stage::IdMap, namespaces::await_map(record, wait))?; // sync 1
-    at(Stage::Unshare, namespaces::make_cgroup(record))?;
     so_far.proc = at(Stage::Procfs, procfs::open_for(record))?;
     at(
         Stage::OomScore,
@@ -87,10 +89,14 @@ fn container(start: &Start<'_>, so_far: &mut Progress) -> Result<(), Failure> {
         procfs::set_sysctls(record, so_far.proc.as_ref()),
     )?;
     let root = at(Stage::Rootfs, rootfs::attach(start))?;
-    at(
-        Stage::Mounts,
-        mounts::apply(start, root, so_far.proc.as_ref()),
-    )?;
+    let proc = so_far.proc.as_ref();
+    let mut mounting = Mounting::new();
+    at(Stage::Mounts, mounting.before_cgroups(start, root, proc))?;
+    if namespaces::attaches_late(record) {
+        at(Stage::Cgroups, namespaces::attach(start))?;
+    }
+    at(Stage::Unshare, namespaces::make_cgroup(record))?;
+    at(Stage::Mounts, mounting.finish(start, root, proc))?;
     at(Stage::Devices, dev::make_outside(start, root))?;
     so_far.root = Some(Fd::adopt(root));
     so_far.terminal = at(Stage::Terminal, terminal::open(start, so_far))?;

@@ -177,7 +177,9 @@ fn cross(start: &Start<'_>, wait: Option<RawFd>, report: RawFd) -> Result<Option
         Stage::Protect,
         namespaces::shield(start, &[wait, Some(report)]),
     )?;
-    enter::at(Stage::Cgroups, namespaces::attach(start))?;
+    if !namespaces::attaches_late(&start.record) {
+        enter::at(Stage::Cgroups, namespaces::attach(start))?;
+    }
     enter::at(Stage::Time, namespaces::make_time(&start.record))?;
     enter::at(Stage::Join, namespaces::join_all(start))?;
     let flags = clone_flags(start) | u64::from(k::CLONE_PARENT);

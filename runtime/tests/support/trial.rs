@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::RwLock;
 
 use oci_spec::runtime::Spec;
+use rkube_runtime::cgroup::Cgroup;
 use rkube_runtime::compile::{
     self, CgroupAttach, CompileError, ExecRequest, Launch, Request, Rootfs, Seccomp, Settings,
 };
@@ -36,6 +37,8 @@ pub(crate) struct Trial {
     pub(crate) rootfs: Rootfs,
     pub(crate) seccomp: Option<Seccomp>,
     pub(crate) settings: Settings,
+    /// Where it runs, if not where we do.
+    pub(crate) cgroup: Option<Cgroup>,
 }
 
 /// What a container did.
@@ -110,6 +113,7 @@ impl Trial {
             rootfs: Rootfs::Bundle,
             seccomp: None,
             settings: Settings::default(),
+            cgroup: None,
         }
     }
 
@@ -180,11 +184,22 @@ impl Trial {
             spec: &self.typed(),
             bundle: self.dir.path(),
             rootfs: self.rootfs.clone(),
-            cgroup: CgroupAttach::default(),
+            cgroup: self.attach(),
             seccomp: self.seccomp.clone(),
             settings: self.settings,
         };
         compile::compile(request).map_err(Refusal::Compile)
+    }
+
+    fn attach(&self) -> CgroupAttach {
+        let Some(cgroup) = &self.cgroup else {
+            return CgroupAttach::default();
+        };
+        let fds = cgroup.attach_fds().unwrap();
+        CgroupAttach {
+            into: fds.unified_dir,
+            procs: fds.procs,
+        }
     }
 
     /// Starts it and waits until the program runs.
@@ -233,7 +248,7 @@ impl Trial {
             spec: &self.typed(),
             process: &serde_json::from_value(process.clone()).unwrap(),
             target: Some(target),
-            cgroup: CgroupAttach::default(),
+            cgroup: self.attach(),
             seccomp: None,
             settings: Settings::default(),
         };

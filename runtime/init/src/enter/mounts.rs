@@ -10,28 +10,78 @@ use crate::sys::mount::{self as mnt, Attributes};
 use crate::sys::{Errno, Fd, RawFd, errno, fs};
 use linux_raw_sys::general as k;
 
-/// Makes and attaches every mount of the record below `root`.
-pub(super) fn apply(start: &Start<'_>, root: RawFd, proc: Option<&Fd>) -> Result<(), Fault> {
-    let mut late = [-1; LATE_MAX];
-    let mut late_count = 0;
-    for (index, row) in start.record.rows(&layout::MOUNTS).enumerate() {
-        let tree = one(start, &row, root, proc).map_err(|fault| fault.of(index))?;
-        if row.word(mount::TRAITS) & trait_of::READONLY_LATE != 0
-            && let Some(slot) = late.get_mut(late_count)
-        {
-            // Kept open till execve(2).
-            *slot = tree.map_or_else(|| dup_proc(proc), Fd::release);
-            late_count += 1;
+/// The mounts of a record, made in two goes: the process joins its cgroups in between, as late as can be.
+pub(super) struct Mounting {
+    next: usize,
+    /// What turns read-only at the end; kept open till execve(2).
+    late: [RawFd; LATE_MAX],
+    late_count: usize,
+}
+
+impl Mounting {
+    pub(super) fn new() -> Self {
+        Self {
+            next: 0,
+            late: [-1; LATE_MAX],
+            late_count: 0,
         }
     }
-    for &tree in late.iter().take(late_count) {
-        let readonly = Attributes {
-            set: u64::from(k::MOUNT_ATTR_RDONLY),
-            ..Attributes::default()
+
+    /// Makes and attaches the mounts below `root`, up to the first that shows our cgroups, or whose contents are to be
+    /// charged to them.
+    pub(super) fn before_cgroups(
+        &mut self,
+        start: &Start<'_>,
+        root: RawFd,
+        proc: Option<&Fd>,
+    ) -> Result<(), Fault> {
+        let inside = |row: &Row<'_>| {
+            row.word(mount::TRAITS) & trait_of::COPY_UP != 0
+                || row.text(mount::FSTYPE).to_bytes().starts_with(b"cgroup")
         };
-        mnt::set_attributes(tree, &readonly, false).at(Step::Attributes)?;
+        let mut rows = start.record.rows(&layout::MOUNTS);
+        let end = rows.position(|row| inside(&row)).unwrap_or(usize::MAX);
+        self.up_to(end, start, root, proc)
     }
-    Ok(())
+
+    /// Makes the others, and turns read-only what was written to until now.
+    pub(super) fn finish(
+        mut self,
+        start: &Start<'_>,
+        root: RawFd,
+        proc: Option<&Fd>,
+    ) -> Result<(), Fault> {
+        self.up_to(usize::MAX, start, root, proc)?;
+        for &tree in self.late.iter().take(self.late_count) {
+            let readonly = Attributes {
+                set: u64::from(k::MOUNT_ATTR_RDONLY),
+                ..Attributes::default()
+            };
+            mnt::set_attributes(tree, &readonly, false).at(Step::Attributes)?;
+        }
+        Ok(())
+    }
+
+    fn up_to(
+        &mut self,
+        end: usize,
+        start: &Start<'_>,
+        root: RawFd,
+        proc: Option<&Fd>,
+    ) -> Result<(), Fault> {
+        let rows = start.record.rows(&layout::MOUNTS).enumerate();
+        for (index, row) in rows.skip(self.next).take_while(|(index, _)| *index < end) {
+            self.next = index + 1;
+            let tree = one(start, &row, root, proc).map_err(|fault| fault.of(index))?;
+            if row.word(mount::TRAITS) & trait_of::READONLY_LATE != 0
+                && let Some(slot) = self.late.get_mut(self.late_count)
+            {
+                *slot = tree.map_or_else(|| dup_proc(proc), Fd::release);
+                self.late_count += 1;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn dup_proc(proc: Option<&Fd>) -> RawFd {

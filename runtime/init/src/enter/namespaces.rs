@@ -53,6 +53,16 @@ fn close_between(sorted: &[RawFd]) -> Result<(), Errno> {
     fs::close_range(next, u32::MAX)
 }
 
+/// Whether the cgroups are joined only when something depends on them: the first attach after a while waits several
+/// milliseconds, which the caller can make pass by an attach of its own while we make mounts.
+///
+/// Before joining a cgroup namespace by name, though: from inside, the kernel may not let us go where it does not show.
+/// And an exec does nothing else that takes time.
+pub(crate) fn attaches_late(record: &Record<'_>) -> bool {
+    let mut joined = record.rows(&layout::JOINS).map(|row| row.word(0));
+    !record.has(flag::EXEC) && !joined.any(|kind| kind & k::CLONE_NEWCGROUP != 0)
+}
+
 /// Moves into the cgroups whose `cgroup.procs` files came along.
 pub(crate) fn attach(start: &Start<'_>) -> Result<(), Fault> {
     for (index, row) in start.record.rows(&layout::ATTACH).enumerate() {
