@@ -4,6 +4,7 @@
 //! manifest that cannot be read; `run` returns the pod's code and `exec` the command's.
 pub mod about;
 pub mod agent;
+pub mod attach;
 pub mod check;
 pub mod exec;
 pub mod format;
@@ -160,6 +161,8 @@ pub enum Verb {
     Logs(logs::Logs),
     /// Run a command in a container
     Exec(exec::Exec),
+    /// Join a container's input and output
+    Attach(attach::Attach),
     /// Show all that is known of pods
     Inspect(inspect::Inspect),
     /// Show what containers use
@@ -224,6 +227,7 @@ pub async fn execute(cli: Cli) -> Result<u8, Failure> {
         // Reading files and waiting for them to grow; nothing else is to be done meanwhile.
         Verb::Logs(logs) => tokio::task::block_in_place(|| logs.execute(&cli.global)),
         Verb::Exec(exec) => exec.execute(&cli.global).await,
+        Verb::Attach(attach) => attach.execute(&cli.global).await,
         Verb::Inspect(inspect) => inspect.execute(&cli.global).await,
         Verb::Stats(stats) => stats.execute(&cli.global).await,
         Verb::Completions(completions) => completions.execute(),

@@ -2,8 +2,8 @@
 //!
 //! Without a terminal the program gets this process's own standard streams where that is safe, so that no byte is
 //! copied; see [`mod@streams`]. With `-t` it gets a terminal of the container's, which [`terminal`] joins with ours.
-mod streams;
-mod terminal;
+pub(super) mod streams;
+pub(super) mod terminal;
 
 use super::output::Output;
 use super::{Failure, Global, open, pods};
@@ -98,7 +98,7 @@ impl Exec {
     }
 }
 
-fn code(exited: &Exited) -> u8 {
+pub(super) fn code(exited: &Exited) -> u8 {
     if exited.signal == 0 {
         exited.code
     } else {

@@ -63,7 +63,7 @@ impl Pumps {
 }
 
 /// Copies as it comes, without waiting for a buffer to fill.
-pub(super) fn copy(mut from: impl Read, mut to: impl Write) {
+pub(in crate::cli) fn copy(mut from: impl Read, mut to: impl Write) {
     let mut buffer = vec![0; 32 * 1024];
     loop {
         match from.read(&mut buffer) {

@@ -6,7 +6,7 @@ use rustix::termios::{
 };
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -51,13 +51,7 @@ impl Terminal {
 
     /// Makes the program's terminal as large as ours.
     pub(super) fn resize(&self) {
-        let stdio = [
-            tcgetwinsize(io::stdout().as_fd()),
-            tcgetwinsize(io::stdin().as_fd()),
-        ];
-        if let Some(size) = stdio.into_iter().flatten().next() {
-            let _ = tcsetwinsize(&self.master, size);
-        }
+        resize(self.master.as_fd());
     }
 
     /// Waits until all output is written, within bounds, and gives our terminal back.
@@ -66,11 +60,22 @@ impl Terminal {
     }
 }
 
+/// Makes a terminal as large as ours, if we have one.
+pub(in crate::cli) fn resize(master: BorrowedFd<'_>) {
+    let stdio = [
+        tcgetwinsize(io::stdout().as_fd()),
+        tcgetwinsize(io::stdin().as_fd()),
+    ];
+    if let Some(size) = stdio.into_iter().flatten().next() {
+        let _ = tcsetwinsize(master, size);
+    }
+}
+
 /// Our terminal in raw mode; the old settings come back when it is dropped.
-struct Raw(Termios);
+pub(in crate::cli) struct Raw(Termios);
 
 impl Raw {
-    fn set() -> io::Result<Self> {
+    pub(in crate::cli) fn set() -> io::Result<Self> {
         let old = tcgetattr(io::stdin())?;
         let mut raw = old.clone();
         raw.make_raw();
