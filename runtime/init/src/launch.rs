@@ -14,7 +14,7 @@ use crate::enter::{self, Arrival, namespaces, procfs};
 use crate::record::{Record, layout, layout::header};
 use crate::status::{FRAME, Failure, Fault, Frame, Stage};
 use crate::sys::process::Cloned;
-use crate::sys::{self, Errno, Fd, RawFd, errno, fs, process};
+use crate::sys::{self, Errno, Fd, RawFd, errno, fs, host, process};
 use linux_raw_sys::general as k;
 
 /// One start, or one exec: the record and the descriptors that are only known now.
@@ -57,6 +57,8 @@ const CLONED: u32 = k::CLONE_NEWPID
     | k::CLONE_NEWUTS;
 /// Namespaces that must be joined before the last fork.
 const JOINED_EARLY: u32 = k::CLONE_NEWPID | k::CLONE_NEWUSER | k::CLONE_NEWTIME;
+
+const SIGKILL: u8 = 9;
 
 impl Start<'_> {
     /// The descriptor behind an index of the record.
@@ -149,7 +151,11 @@ fn fork_twice(start: &Start<'_>, wait: Option<RawFd>) -> Result<Launched, Failur
     match Frame::read(&frame).filter(|_| got == FRAME) {
         Some(Frame::Forked(pid)) => {
             // Our unreaped child: the number cannot have been given to another.
-            let pidfd = process::pidfd_open(pid).map_err(failed(stage))?;
+            let pidfd = process::pidfd_open(pid).map_err(|errno| {
+                // Nobody would know of it.
+                let _ = host::kill(pid, SIGKILL);
+                failed(stage)(errno)
+            })?;
             Ok(Launched { pid, pidfd })
         }
         Some(Frame::Failed(failure)) => Err(failure),

@@ -79,6 +79,29 @@ fn a_program_that_is_not_there_is_named() {
     eventually("it is reaped", || children(pid).len() == 1);
 }
 
+/// What has entered a pid namespace and not been reaped keeps its first process from ending.
+#[test]
+fn a_failed_exec_does_not_hold_up_the_containers_end() {
+    if !able("a_failed_exec_does_not_hold_up_the_containers_end") {
+        return;
+    }
+    let mut pod = Pod::new();
+    pod.run("web", "exec sleep 1000", Wishes::default());
+    let pid = pod.supervisor.pid();
+    let fds = open_fds(pid).len();
+    std::fs::remove_file(pod.logs().join("../rootfs/bin/sh")).unwrap();
+    for _ in 0..20 {
+        exec(&mut pod, "true").unwrap_err();
+    }
+    // Not even a look at its children lies between the last failure and the kill.
+    pod.supervisor.kill_all("web").unwrap();
+    let begun = Instant::now();
+    assert_eq!(pod.exited("web").exited.signal, 9);
+    println!("the end was noticed after {:?}", begun.elapsed());
+    eventually("no zombie is left", || children(pid).is_empty());
+    assert!(open_fds(pid).len() <= fds);
+}
+
 #[test]
 fn a_terminal_is_handed_to_the_client() {
     if !able("a_terminal_is_handed_to_the_client") {

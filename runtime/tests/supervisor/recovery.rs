@@ -182,3 +182,44 @@ fn in_the_hosts_pid_namespace_the_first_process_dies_with_the_supervisor() {
     pod.kill_supervisor();
     eventually("it is gone", || !exists(prepared.pid));
 }
+
+/// A supervisor that meets what cannot be says so and goes, and takes the pod with it. Its panics end the same way.
+#[test]
+fn a_bug_is_recorded_and_takes_the_pod_down() {
+    let name = "a_bug_is_recorded_and_takes_the_pod_down";
+    if !able(name) {
+        return;
+    }
+    let mut pod = Pod::new();
+    let prepared = pod.run("web", "exec sleep 1000", Wishes::default());
+    // There is no way in to break it: the kernel has to answer nonsense.
+    let strace = std::process::Command::new("strace")
+        .args(["-qq", "-e", "inject=epoll_pwait:error=EBADF", "-p"])
+        .arg(pod.supervisor.pid().to_string())
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let Ok(mut strace) = strace else {
+        eprintln!("SKIP {name}: needs strace");
+        return;
+    };
+    let mut ended = None;
+    eventually("the supervisor, or strace, has given up", || {
+        use rustix::process::{WaitId, WaitIdOptions};
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        ended = rustix::process::waitid(WaitId::PidFd(pod.supervisor.pidfd()), options).unwrap();
+        ended.is_some() || strace.try_wait().unwrap().is_some()
+    });
+    let Some(ended) = ended else {
+        eprintln!("SKIP {name}: strace may not trace here");
+        return;
+    };
+    strace.wait().unwrap();
+    assert_eq!(ended.exit_status(), Some(101));
+    assert!(!exists(prepared.pid), "the kernel ends its namespace first");
+    let exits = supervisor::read_exits(&pod.dir).unwrap();
+    let ends: Vec<_> = exits
+        .iter()
+        .map(|exit| (exit.what, exit.exited.code))
+        .collect();
+    assert_eq!(ends, [(ExitOf::Supervisor, 101)]);
+}
