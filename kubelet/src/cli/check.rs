@@ -135,8 +135,8 @@ fn report(findings: &[Finding], output: Output) -> String {
     };
     let summary = match (count(Status::Fail), count(Status::Warn)) {
         (0, 0) => "this host can run pods".to_owned(),
-        (0, warned) => format!("this host can run pods; {warned} warnings"),
-        (failed, _) => format!("this host cannot run pods yet: {failed} things to mend"),
+        (0, warned) => format!("this host can run pods; warnings: {warned}"),
+        (failed, _) => format!("this host cannot run pods yet; to mend: {failed}"),
     };
     format!("{text}{summary}\n")
 }
@@ -175,7 +175,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.ends_with("cannot run pods yet: 1 things to mend\n"),
+            text.ends_with("cannot run pods yet; to mend: 1\n"),
             "{text}"
         );
         assert!(Status::Fail > Status::Warn && Status::Warn > Status::Ok);

@@ -112,7 +112,7 @@ pub async fn all(global: &Global, output: Output) -> Result<Vec<Seen>, Failure> 
     let (pods, broken) = paths.load_all().map_err(|err| Failure::of(&err))?;
     for err in broken {
         output.warn(&format!(
-            "a pod's record cannot be read: {err}; `rkubelet reset` removes what is left of it"
+            "a pod's record cannot be read: {err}; `rkubelet rm -f` with its uid removes what is left of it"
         ));
     }
     let mut seen: Vec<Seen> = pods

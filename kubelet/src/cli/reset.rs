@@ -62,7 +62,8 @@ impl Reset {
         processes::stop_owners(&paths, &pods, &mut report).await;
         traces::remove_pods(global, &pods, &mut report).await;
         traces::remove_network(global, &pods, &mut report).await;
-        traces::remove_mounts(&paths, &mut report);
+        traces::remove_mounts(&paths.root, &mut report);
+        traces::remove_mounts(&paths.run, &mut report);
         traces::remove_files(&paths, &pods, self.keep_images, &mut report);
         if !self.quiet {
             for what in &report.removed {
@@ -79,6 +80,30 @@ impl Reset {
             "not everything could be removed; run reset again once this is mended: {}",
             report.failed.join("; ")
         )))
+    }
+}
+
+/// Removes all that is there of one pod whose record cannot be read.
+///
+/// # Errors
+/// Names what could not be removed; calling it again goes on.
+pub(super) async fn damaged_pod(global: &Global, uid: &str) -> Result<(), Failure> {
+    let paths = global.paths();
+    let mut report = Report::default();
+    let pods = traces::Pods::damaged(uid);
+    processes::stop_owners(&paths, &pods, &mut report).await;
+    traces::remove_pods(global, &pods, &mut report).await;
+    traces::withdraw(global, uid, &mut report);
+    traces::remove_mounts(&paths.pod_run(uid), &mut report);
+    if report.failed.is_empty() {
+        traces::remove_folders(&paths, uid, &mut report);
+    }
+    match report.failed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::failed(format!(
+            "pod {uid}: {}",
+            report.failed.join("; ")
+        ))),
     }
 }
 

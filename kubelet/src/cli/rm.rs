@@ -2,12 +2,14 @@
 use super::output::{self, Output};
 use super::{Failure, Global, open};
 use crate::admission;
+use crate::paths::Paths;
 use crate::state::StoredPod;
 use clap::Args;
 
 /// Remove pods that are over.
 ///
-/// Record, logs and volumes go. A pod that runs is refused, or killed first with --force.
+/// Record, logs and volumes go. A pod that runs is refused, or killed first with --force, which also removes one
+/// whose record is damaged, by its uid.
 #[derive(Clone, Debug, Args)]
 #[command(
     arg_required_else_help = true,
@@ -45,7 +47,16 @@ impl Rm {
     pub async fn execute(self, global: &Global) -> Result<u8, Failure> {
         open::require_root()?;
         let paths = global.paths();
-        let mut pods = open::pods(&paths, &self.pods, self.all)?;
+        let (damaged, named): (Vec<String>, Vec<String>) = self
+            .pods
+            .iter()
+            .cloned()
+            .partition(|name| self.force && is_damaged(&paths, name));
+        for uid in &damaged {
+            super::reset::damaged_pod(global, uid).await?;
+            output::print(&format!("pod {uid} removed\n"))?;
+        }
+        let mut pods = open::pods(&paths, &named, self.all)?;
         if self.all && !self.force {
             pods.retain(|pod| admission::is_over(&paths, pod));
         }
@@ -72,6 +83,14 @@ impl Rm {
     }
 }
 
+/// Whether this is the uid of a pod whose record cannot be read.
+fn is_damaged(paths: &Paths, uid: &str) -> bool {
+    let plain = uid
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    plain && !uid.is_empty() && paths.pod(uid).is_dir() && paths.load(uid).is_err()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +113,21 @@ mod tests {
         assert!(rm(&["--all", "--force"]).unwrap().all);
         for bad in [&[][..], &["--all", "web"], &["web", "-t", "5"]] {
             assert!(rm(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_is_told_from_a_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            root: dir.path().to_owned(),
+            ..Paths::default()
+        };
+        fs_err::create_dir_all(paths.pod("u-1")).unwrap();
+        fs_err::write(paths.pod("u-1").join("pod.json"), "{").unwrap();
+        assert!(is_damaged(&paths, "u-1"));
+        for other in ["u-2", "..", ".", "u-1/..", ""] {
+            assert!(!is_damaged(&paths, other), "{other}");
         }
     }
 }

@@ -17,7 +17,7 @@ impl Used {
         if let Some(err) = broken.first() {
             // It may use any image.
             return Err(Failure::failed(format!(
-                "a pod's record cannot be read, so nothing is known of its images: {err}"
+                "a pod's record cannot be read, so nothing is known of its images: {err}; remove it with `rkubelet rm -f` and its uid"
             )));
         }
         let mut used = Used::default();

@@ -5,7 +5,7 @@ use crate::network::Network;
 use crate::paths::Paths;
 use crate::state::StoredPod;
 use crate::worker::cgroup_of;
-use rkube_net::Bridge;
+use rkube_net::{Bridge, Leases};
 use rkube_runtime::cgroup::{Cgroup, CgroupError, Hierarchies};
 use std::collections::BTreeMap;
 use std::io;
@@ -33,6 +33,11 @@ impl Pods {
             }
         }
         Pods(pods)
+    }
+
+    /// What is there of one pod whose record cannot be read.
+    pub(super) fn damaged(uid: &str) -> Self {
+        Pods(BTreeMap::from([(uid.to_owned(), None)]))
     }
 
     pub(super) fn uids(&self) -> impl Iterator<Item = &str> {
@@ -89,6 +94,31 @@ fn remove_classes(hierarchies: &Hierarchies) {
             Ok(true) | Err(CgroupError::NotFound { .. }) => {}
             // In use by others: theirs.
             Ok(false) | Err(_) => {}
+        }
+    }
+}
+
+/// Takes back the published ports and the address of one pod.
+pub(super) fn withdraw(global: &Global, uid: &str, report: &mut Report) {
+    let config = global.bridge();
+    let leases = global.paths().leases();
+    let network = Network::new(&global.paths(), config.clone());
+    if let Err(err) = network.host_ports().and_then(|ports| ports.withdraw(uid)) {
+        report.note("rules", Err(&err));
+    }
+    let released = Leases::open(&leases, config.subnet).and_then(|leases| leases.release(uid));
+    if let Err(err) = released {
+        report.note("address", Err(&err));
+    }
+}
+
+/// Removes the folders of one pod whose record cannot be read.
+pub(super) fn remove_folders(paths: &Paths, uid: &str, report: &mut Report) {
+    let mut folders = logs_of(&paths.logs, uid);
+    folders.extend([paths.pod_run(uid), paths.pod(uid)]);
+    for path in folders {
+        if let Err(err) = remove(&path) {
+            report.note("files", Err(&err));
         }
     }
 }
@@ -156,10 +186,10 @@ fn is_pods_device(name: &str) -> bool {
     hash.len() == 13 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Unmounts what is mounted below the trees, the deepest first.
-pub(super) fn remove_mounts(paths: &Paths, report: &mut Report) {
+/// Unmounts what is mounted below a folder, the deepest first.
+pub(super) fn remove_mounts(tree: &Path, report: &mut Report) {
     let table = fs_err::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    for mount in mounts_below(&table, &[&paths.root, &paths.run]) {
+    for mount in mounts_below(&table, tree) {
         match crate::sys::unmount(&mount) {
             Ok(()) => report.done(format!("mount {}", mount.display())),
             Err(err) => report.note("mount", Err(&err)),
@@ -167,16 +197,12 @@ pub(super) fn remove_mounts(paths: &Paths, report: &mut Report) {
     }
 }
 
-/// The mount points below these directories, not the directories themselves.
-fn mounts_below(table: &str, trees: &[&Path]) -> Vec<PathBuf> {
+/// The mount points below the folder, without itself.
+fn mounts_below(table: &str, tree: &Path) -> Vec<PathBuf> {
     let points = table.lines().filter_map(|line| line.split(' ').nth(4));
     let mut below: Vec<PathBuf> = points
         .map(|point| PathBuf::from(unescape(point)))
-        .filter(|point| {
-            trees
-                .iter()
-                .any(|tree| point.starts_with(tree) && point != tree)
-        })
+        .filter(|point| point.starts_with(tree) && point != tree)
         .collect();
     below.reverse();
     below
@@ -269,7 +295,7 @@ mod tests {
                      4 3 0:4 / /run/rkubelet/pods/u/shm rw - tmpfs d rw\n\
                      5 4 0:5 / /run/rkubelet/pods/u/shm/a\\040b rw - tmpfs e rw\n\
                      6 1 0:6 / /run/rkubelet2/x rw - tmpfs f rw\n";
-        let found = mounts_below(table, &[Path::new("/run/rkubelet"), Path::new("/nowhere")]);
+        let found = mounts_below(table, Path::new("/run/rkubelet"));
         let expected = ["/run/rkubelet/pods/u/shm/a b", "/run/rkubelet/pods/u/shm"];
         assert_eq!(found, expected.map(PathBuf::from));
     }
@@ -312,6 +338,11 @@ mod tests {
         assert!(paths.logs.join("ns_web_other/c/0.log").exists());
         remove_files(&paths, &pods, false, &mut report);
         assert!(!paths.root.exists());
+        write(&paths.logs.join("ns_x_u-3/c/0.log"));
+        write(&paths.pod("u-3").join("pod.json"));
+        remove_folders(&paths, "u-3", &mut report);
+        assert!(!paths.pod("u-3").exists() && !paths.logs.join("ns_x_u-3").exists());
+        fs_err::remove_dir_all(&paths.root).unwrap();
         let mut again = Report::default();
         remove_files(&paths, &pods, false, &mut again);
         assert!(
