@@ -23,6 +23,19 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
 /// The processes of this host: those that have its directory open or in their arguments or environment, and those
 /// in its network namespace, except the tests themselves.
 pub(crate) fn processes(host: &Host) -> Vec<(i32, String)> {
+    look(host, |_| true)
+}
+
+/// The background processes of `rkubelet`: those that were called with the verb `agent`.
+pub(crate) fn agents(host: &Host) -> Vec<i32> {
+    let verb = |pid: i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.starts_with(b"rkubelet\0") && line.ends_with(b"\0agent\0")
+    };
+    look(host, verb).into_iter().map(|(pid, _)| pid).collect()
+}
+
+fn look(host: &Host, wanted: impl Fn(i32) -> bool) -> Vec<(i32, String)> {
     let dir = host.dir().to_string_lossy().into_owned();
     let netns = fs::metadata(host.netns().path())
         .ok()
@@ -49,6 +62,7 @@ pub(crate) fn processes(host: &Host) -> Vec<(i32, String)> {
                 .any(|fd| links(proc.join("fd").join(fd)))
         };
         if pid != own
+            && wanted(pid)
             && (inside() || held("cmdline") || held("environ") || links(proc.join("cwd")) || open())
         {
             let name = fs::read_to_string(proc.join("comm")).unwrap_or_default();

@@ -40,6 +40,14 @@ impl NetNs {
         Ok(netns)
     }
 
+    /// That of a process.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn of_process(pid: u32) -> io::Result<Self> {
+        File::open(format!("/proc/{pid}/ns/net")).map(NetNs)
+    }
+
     /// A path of it that any process may open while this one lives.
     #[must_use]
     pub fn path(&self) -> String {

@@ -1,6 +1,7 @@
 //! `rkubelet` on real kernels with real images: what a user sees, end to end. A file a feature, below `e2e/`.
 #![expect(
     clippy::needless_pass_by_value,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test is a caller: `json!` reads best as an argument, and what fails should fail there"
 )]
@@ -22,3 +23,5 @@ mod probes;
 mod security;
 #[path = "e2e/support.rs"]
 mod support;
+#[path = "e2e/verbs.rs"]
+mod verbs;

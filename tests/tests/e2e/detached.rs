@@ -23,9 +23,7 @@ fn processes(host: &Host, name: &str) -> Vec<i32> {
 
 /// The agent: the only `rkubelet` that is left when no command runs.
 fn agent(host: &Host) -> i32 {
-    eventually(10, "an agent", || {
-        processes(host, "rkubelet").first().copied()
-    })
+    eventually(10, "an agent", || host.agents().first().copied())
 }
 
 fn kill(pid: i32) {
@@ -65,11 +63,7 @@ fn a_detached_pod_outlives_its_command_and_the_agent_ends_with_it() {
     host.detach(&long("a", "Always")).ok().says("default/a");
     host.detach(&long("b", "Always")).ok();
     let agent = agent(&host);
-    assert_eq!(
-        processes(&host, "rkubelet"),
-        [agent],
-        "one agent for all pods"
-    );
+    assert_eq!(host.agents(), [agent], "one agent for all pods");
     rk(&host, &["ps"])
         .ok()
         .says("a ")
@@ -80,10 +74,10 @@ fn a_detached_pod_outlives_its_command_and_the_agent_ends_with_it() {
     rk(&host, &["logs", "a", "--tail", "1"]).ok().says("bye");
     rk(&host, &["rm", "a"]).ok();
     assert_eq!(host.uids().len(), 1);
-    assert_eq!(processes(&host, "rkubelet"), [agent]);
+    assert_eq!(host.agents(), [agent]);
     rk(&host, &["rm", "-f", "b"]).ok();
     eventually(10, "the agent has ended with its last pod", || {
-        processes(&host, "rkubelet").is_empty().then_some(())
+        host.agents().is_empty().then_some(())
     });
     host.assert_no_pods(&uids);
     assert!(!host.run_root().join("agent.sock").exists());
@@ -142,10 +136,7 @@ fn agents_killed_at_random_lose_no_container() {
         while started.elapsed() < moment {
             std::thread::yield_now();
         }
-        for pid in processes(&host, "rkubelet")
-            .into_iter()
-            .filter(|pid| u32::try_from(*pid) != Ok(waker.pid()))
-        {
+        for pid in host.agents() {
             // It may have ended by itself.
             let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
         }
@@ -229,7 +220,7 @@ fn a_detached_pod_that_cannot_start_is_refused() {
     host.detach(&bad).code(127).complains("nosuch");
     assert_eq!(host.uids(), Vec::<String>::new());
     eventually(10, "the agent has ended", || {
-        processes(&host, "rkubelet").is_empty().then_some(())
+        host.agents().is_empty().then_some(())
     });
 }
 
