@@ -66,6 +66,7 @@ impl Exec {
             self.command.clone(),
         );
         spec.tty = self.tty;
+        spec.size = terminal::size().filter(|_| self.tty);
         let failed = |err: ExecError| Failure {
             code: err
                 .exit_code()

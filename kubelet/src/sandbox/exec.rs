@@ -5,7 +5,7 @@
 use super::request::{attach, seccomp};
 use super::{SandboxError, blocking};
 use crate::paths::Paths;
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{BoxBuilder, Process, Spec};
 use rkube_runtime::cgroup::{Cgroup, Hierarchies};
 use rkube_runtime::compile::{ExecRequest, Settings, compile_exec};
 use rkube_runtime::supervisor::{Exec, ExecStreams, Supervisor, SupervisorError};
@@ -64,6 +64,8 @@ pub struct ExecSpec {
     pub args: Vec<String>,
     /// Whether it gets a terminal.
     pub tty: bool,
+    /// How large that is from the start: rows and columns.
+    pub size: Option<(u16, u16)>,
 }
 
 impl ExecSpec {
@@ -84,6 +86,7 @@ impl ExecSpec {
             container: container.to_owned(),
             args,
             tty: false,
+            size: None,
         }
     }
 }
@@ -117,6 +120,7 @@ pub fn exec(what: &ExecSpec, streams: &ExecStreams<'_>) -> Result<(Supervisor, E
     let mut process: Process = spec.process().clone().unwrap_or_default();
     process.set_args(Some(what.args.clone()));
     process.set_terminal(Some(what.tty));
+    process.set_console_size(what.size.and_then(console_size));
     if what.tty
         && process
             .env()
@@ -149,6 +153,11 @@ pub fn exec(what: &ExecSpec, streams: &ExecStreams<'_>) -> Result<(Supervisor, E
         .exec(&what.container, &launch, streams)
         .map_err(sandbox)?;
     Ok((supervisor, exec))
+}
+
+fn console_size((rows, columns): (u16, u16)) -> Option<oci_spec::runtime::Box> {
+    let size = BoxBuilder::default().height(rows).width(columns);
+    size.build().ok()
 }
 
 /// What a program came to.

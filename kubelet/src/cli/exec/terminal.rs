@@ -2,7 +2,7 @@
 use super::streams::copy;
 use rkube_runtime::supervisor::Exec;
 use rustix::termios::{
-    OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+    OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 use std::fs::File;
 use std::io;
@@ -62,13 +62,22 @@ impl Terminal {
 
 /// Makes a terminal as large as ours, if we have one.
 pub(in crate::cli) fn resize(master: BorrowedFd<'_>) {
+    if let Some(size) = winsize() {
+        let _ = tcsetwinsize(master, size);
+    }
+}
+
+/// The rows and columns of our terminal, if we have one.
+pub(super) fn size() -> Option<(u16, u16)> {
+    winsize().map(|size| (size.ws_row, size.ws_col))
+}
+
+fn winsize() -> Option<Winsize> {
     let stdio = [
         tcgetwinsize(io::stdout().as_fd()),
         tcgetwinsize(io::stdin().as_fd()),
     ];
-    if let Some(size) = stdio.into_iter().flatten().next() {
-        let _ = tcsetwinsize(master, size);
-    }
+    stdio.into_iter().flatten().next()
 }
 
 /// Our terminal in raw mode; the old settings come back when it is dropped.
