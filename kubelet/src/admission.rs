@@ -4,7 +4,7 @@ use crate::paths::{Paths, create_private};
 use crate::state::{PodRecord, PodState, StoredPod, VERSION};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use rkube_net::{HostPort, port_owner};
+use rkube_net::{HoldError, HostPort, HostPortGuard};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -209,15 +209,19 @@ fn check_ports(
     own.iter().try_for_each(check_process)
 }
 
+/// Binding the port asks the kernel at once who has it. To look it up in /proc takes tens of milliseconds on a host with
+/// much memory; that happens only for the words of a refusal.
 fn check_process(port: &HostPort) -> Result<(), AdmitError> {
-    match port_owner(port.protocol, port.only_on(), port.host_port) {
-        None => Ok(()),
-        Some(process) => Err(AdmitError::ProcessHasPort {
-            port: port.to_string(),
-            name: process.name,
-            pid: process.pid,
-        }),
-    }
+    HostPortGuard::bind(port)
+        .map(drop)
+        .map_err(|err| match err {
+            HoldError::Taken { port, by } => AdmitError::ProcessHasPort {
+                port,
+                name: by.name,
+                pid: by.pid,
+            },
+            err => AdmitError::Port(err.into()),
+        })
 }
 
 /// Removes all files of a pod that is over: record, volumes, logs.
