@@ -11,7 +11,9 @@
 //! A controller belongs to exactly one tree, so "is memory v1 or v2 here?" always has an answer and
 //! the rest of the module never asks for "the" version of the host.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The interface that a controller of this host speaks.
@@ -62,15 +64,11 @@ pub struct Hierarchies {
 impl Hierarchies {
     /// Looks at `/proc/self/mountinfo` and `/proc/self/cgroup`.
     pub fn detect() -> Result<Self, DetectError> {
-        let read = |name: &str| {
-            let file = Path::new("/proc/self").join(name);
-            std::fs::read_to_string(&file).map_err(|source| DetectError::Read { file, source })
-        };
-        let mut trees = parse(&read("mountinfo")?, &read("cgroup")?);
+        let mounts = read(Path::new("/proc/self/mountinfo"))?;
+        let membership = read(Path::new("/proc/self/cgroup"))?;
+        let mut trees = parse(&mounts, &membership, is_visible);
         for tree in trees.iter_mut().filter(|tree| tree.version == Version::V2) {
-            let file = tree.mount.join("cgroup.controllers");
-            let text = std::fs::read_to_string(&file)
-                .map_err(|source| DetectError::Read { file, source })?;
+            let text = read(&tree.mount.join("cgroup.controllers"))?;
             tree.controllers = text.split_whitespace().map(str::to_owned).collect();
         }
         if trees.is_empty() {
@@ -105,6 +103,17 @@ impl Hierarchies {
     }
 }
 
+/// Reads a file of the kernel's in one go: they do not tell their size.
+fn read(file: &Path) -> Result<String, DetectError> {
+    let mut text = String::with_capacity(16 * 1024);
+    let done = File::open(file).and_then(|mut open| open.read_to_string(&mut text));
+    done.map_err(|source| DetectError::Read {
+        file: file.to_owned(),
+        source,
+    })?;
+    Ok(text)
+}
+
 /// The one name of a controller that the two versions call differently.
 pub(crate) fn canonical(controller: &str) -> &str {
     if controller == "blkio" {
@@ -116,6 +125,8 @@ pub(crate) fn canonical(controller: &str) -> &str {
 
 /// One cgroup mount, as mountinfo has it.
 struct Mount<'a> {
+    /// `MAJOR:MINOR` of the file system.
+    device: &'a str,
     root: String,
     point: String,
     writable: bool,
@@ -123,8 +134,22 @@ struct Mount<'a> {
     options: &'a str,
 }
 
-fn parse(mountinfo: &str, membership: &str) -> Vec<Tree> {
-    let mounts: Vec<Mount<'_>> = mountinfo.lines().filter_map(parse_mount).collect();
+/// Whether the mount is what one finds at its place: it is listed even where another covers it.
+fn is_visible(mount: &Mount<'_>) -> bool {
+    std::fs::metadata(&mount.point).is_ok_and(|found| {
+        let device = found.dev();
+        mount.device
+            == format!(
+                "{}:{}",
+                rustix::fs::major(device),
+                rustix::fs::minor(device)
+            )
+    })
+}
+
+fn parse(mountinfo: &str, membership: &str, is_visible: impl Fn(&Mount<'_>) -> bool) -> Vec<Tree> {
+    let mounts = mountinfo.lines().filter_map(parse_mount);
+    let mounts: Vec<Mount<'_>> = mounts.filter(is_visible).collect();
     let mut trees: Vec<Tree> = membership
         .lines()
         .filter_map(|line| tree_for(line, &mounts))
@@ -178,12 +203,14 @@ fn parse_mount(line: &str) -> Option<Mount<'_>> {
         return None;
     }
     let options = tail.nth(1).unwrap_or("");
-    let mut head = head.split(' ').skip(3);
-    let (root, point, flags) = (head.next()?, head.next()?, head.next()?);
+    let mut head = head.split(' ').skip(2);
+    let (device, root) = (head.next()?, head.next()?);
+    let (point, flags) = (head.next()?, head.next()?);
     let writable = ![flags, options]
         .iter()
         .any(|list| list.split(',').any(|flag| flag == "ro"));
     Some(Mount {
+        device,
         root: unescape(root),
         point: unescape(point),
         writable,
@@ -221,7 +248,7 @@ mod tests {
 
     #[track_caller]
     fn check(mountinfo: &str, membership: &str, want: &[(Version, &str, &str, &str)]) {
-        let got = parse(mountinfo, membership);
+        let got = parse(mountinfo, membership, |mount| mount.device != "0:99");
         let got: Vec<_> = got
             .iter()
             .map(|tree| {
@@ -277,6 +304,17 @@ mod tests {
              34 31 0:29 /x /part rw - cgroup cgroup rw,cpu\n",
             "1:cpu:/\n",
             &[(Version::V1, "cpu", "/a b", "")],
+        );
+    }
+
+    #[test]
+    fn covered_mounts_are_passed_over() {
+        check(
+            "32 31 0:29 / /cg/cpu rw - cgroup cgroup rw,cpu\n\
+             33 31 0:99 / /cg/cpu rw - cgroup cgroup rw,cpu\n\
+             34 31 0:99 / /cg/unified rw - cgroup2 cgroup2 rw\n",
+            "1:cpu:/\n0::/\n",
+            &[(Version::V1, "cpu", "/cg/cpu", "")],
         );
     }
 

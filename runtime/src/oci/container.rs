@@ -142,14 +142,18 @@ pub(super) fn state_of<'a>(
     }
 }
 
+/// The cgroup at `path`, if there is one to remove.
+pub(super) fn left_cgroup(path: Option<&Path>) -> Result<Option<Cgroup>, CgroupRemoveError> {
+    let Some(path) = path else { return Ok(None) };
+    match open_cgroup(path)? {
+        Ok(cgroup) => Ok(Some(cgroup)),
+        Err(CgroupError::NotFound { .. }) => Ok(None),
+        Err(source) => Err(CgroupRemoveError::Cgroup { source }),
+    }
+}
+
 /// Takes away what a container leaves behind outside its directory: processes and the cgroup.
-pub(super) fn remove_cgroup(path: Option<&Path>) -> Result<(), CgroupRemoveError> {
-    let Some(path) = path else { return Ok(()) };
-    let cgroup = match open_cgroup(path)? {
-        Ok(cgroup) => cgroup,
-        Err(CgroupError::NotFound { .. }) => return Ok(()),
-        Err(source) => return Err(CgroupRemoveError::Cgroup { source }),
-    };
+pub(super) fn remove_cgroup(cgroup: &Cgroup) -> Result<(), CgroupRemoveError> {
     // In the common case nobody is left and the directories just go.
     match cgroup.try_delete() {
         Ok(true) => Ok(()),

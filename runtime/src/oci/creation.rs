@@ -1,8 +1,8 @@
 //! How a container comes to be; `create` and `run` differ only in how far they let it go.
 //!
 //! ```text
-//! bundle -> directory, record -> cgroup -> seccomp, compile -> spawn --+-- init: namespaces, mounts
-//!                                          record with pid, pid file --+   (at the same time)
+//! bundle -> directory, record -> cgroup -> seccomp, compile -> spawn --+-- init: namespaces, mounts,
+//!                                    record with pid, pid file, warm --+         cgroups (all at once)
 //!                                          prestart, createRuntime,  <-+-- 2 hooks (when there are any)
 //!                                          createContainer hooks     --+-> pivot_root, masks, ...
 //!                                          create: record "parked"   <-+-- 3 parked
@@ -27,6 +27,7 @@ use super::container::{self, Container};
 use super::create::CreateFlags;
 use super::descriptors::Inherited;
 use super::filter;
+use super::home;
 use super::hooks::{self, Inside, Place, Stage};
 use super::id::ContainerId;
 use super::process::{self, ProcessRef};
@@ -35,7 +36,6 @@ use super::signal;
 use super::start;
 use super::status::Status;
 use super::terminal::Console;
-use super::warm::Warm;
 
 mod error;
 pub(super) use error::{CreateError, spawn_words};
@@ -56,6 +56,8 @@ pub(super) enum Until {
 pub(super) struct Created {
     /// Its directory, still locked, and its record.
     pub(super) container: Container,
+    /// Its cgroup, if it has one.
+    pub(super) cgroup: Option<Cgroup>,
     /// Its config.
     pub(super) spec: Spec,
     /// Its first process.
@@ -74,7 +76,6 @@ pub(super) fn create(
     until: Until,
 ) -> Result<Created, CreateError> {
     let id: ContainerId = id.parse()?;
-    let warm = Warm::start(context.cgroups);
     let bundle = Bundle::open(&flags.bundle)?;
     let inherited = Inherited::check(flags.preserve_fds)?;
     let terminal = bundle
@@ -103,14 +104,12 @@ pub(super) fn create(
         flags,
         until,
         container,
+        cgroup: None,
         spec,
         child: None,
     };
     match creation.build(&path, &text, &inherited, console) {
-        Ok(master) => {
-            warm.finish();
-            creation.finish(master)
-        }
+        Ok(master) => creation.finish(master),
         Err(err) => {
             creation.undo();
             Err(err)
@@ -162,6 +161,7 @@ struct Creation<'a> {
     flags: &'a CreateFlags,
     until: Until,
     container: Container,
+    cgroup: Option<Cgroup>,
     spec: Spec,
     child: Option<Child>,
 }
@@ -176,14 +176,23 @@ impl Creation<'_> {
     ) -> Result<Option<OwnedFd>, CreateError> {
         self.container.dir.write_record(&self.container.record)?;
         self.container.dir.write_config(text)?;
-        let attach = self.make_cgroup()?;
+        let hierarchies = match self.container.record.cgroup {
+            Some(_) => Some(Hierarchies::detect()?),
+            None => None,
+        };
+        let attach = match &hierarchies {
+            Some(hierarchies) => self.make_cgroup(hierarchies)?,
+            None => CgroupAttach::default(),
+        };
         inherited.announce(&mut self.spec);
         if let Some(process) = self.spec.process_mut() {
             console.size(process);
+            home::provide(process, &self.container.record.rootfs);
         }
         let mut child = self.spawn(bundle, attach, inherited.count(), &console)?;
         let ready = self
             .remember(&child)
+            .map(|()| self.warm(hierarchies.as_ref()))
             .and_then(|()| self.run_hooks(&mut child))
             .and_then(|()| self.complete(&mut child));
         self.child = Some(child);
@@ -210,11 +219,11 @@ impl Creation<'_> {
         }
     }
 
-    fn make_cgroup(&mut self) -> Result<CgroupAttach, CreateError> {
+    fn make_cgroup(&mut self, hierarchies: &Hierarchies) -> Result<CgroupAttach, CreateError> {
         let Some(path) = self.container.record.cgroup.clone() else {
             return Ok(CgroupAttach::default());
         };
-        let cgroup = match Cgroup::create(&Hierarchies::detect()?, &path) {
+        let cgroup = match Cgroup::create(hierarchies, &path) {
             Ok(cgroup) => cgroup,
             Err(err) if !self.context.cgroups_required => {
                 self.context
@@ -225,23 +234,38 @@ impl Creation<'_> {
             }
             Err(err) => return Err(self.cgroup_error(err)),
         };
-        let pids = cgroup.pids().map_err(|err| self.cgroup_error(err))?;
+        let attach = self.set_up(&cgroup);
+        // One that others are in is not ours, so the clean-up must not touch it.
+        if !matches!(attach, Err(CreateError::CgroupInUse { .. })) {
+            self.cgroup = Some(cgroup);
+        }
+        attach
+    }
+
+    fn set_up(&self, cgroup: &Cgroup) -> Result<CgroupAttach, CreateError> {
+        let failed = |err| self.cgroup_error(err);
+        let pids = cgroup.pids().map_err(failed)?;
         if !pids.is_empty() {
-            // It is not ours, so the clean-up must not touch it.
-            self.container.record.cgroup = None;
             return Err(CreateError::CgroupInUse {
                 id: self.id(),
-                path,
+                path: cgroup.path().to_owned(),
                 count: pids.len(),
             });
         }
         let linux = self.spec.linux().as_ref();
         if let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) {
-            cgroup
-                .apply(resources)
-                .map_err(|err| self.cgroup_error(err))?;
+            cgroup.apply(resources).map_err(failed)?;
         }
-        attach(&cgroup).map_err(|err| self.cgroup_error(err))
+        attach(cgroup).map_err(failed)
+    }
+
+    /// On v1 the first attach after a while waits several milliseconds. Init attaches as late as it
+    /// can, so while it makes its mounts an attach of our own, which moves nothing, makes them pass.
+    fn warm(&self, hierarchies: Option<&Hierarchies>) {
+        if let (Some(hierarchies), Some(_)) = (hierarchies, &self.cgroup) {
+            // The attach that counts reports for itself.
+            let _ = hierarchies.warm();
+        }
     }
 
     fn spawn(
@@ -372,10 +396,14 @@ impl Creation<'_> {
             (Ok(()), Some(child)) => {
                 let own_pid_namespace = new_pid_namespace(&self.spec);
                 let Creation {
-                    container, spec, ..
+                    container,
+                    cgroup,
+                    spec,
+                    ..
                 } = self;
                 Ok(Created {
                     container,
+                    cgroup,
                     spec,
                     child,
                     master,
@@ -399,6 +427,7 @@ impl Creation<'_> {
     fn undo(self) {
         let log = &self.context.log;
         let Container { dir, record, .. } = self.container;
+        let cgroup = self.cgroup.as_ref();
         let spawned = self.child.is_some();
         if let Some(child) = self.child {
             let pidfd = child.pidfd.as_fd();
@@ -408,7 +437,7 @@ impl Creation<'_> {
                 let _ = rustix::io::retry_on_intr(reap);
             }
         }
-        if let Err(err) = container::remove_cgroup(record.cgroup.as_deref()) {
+        if let Some(Err(err)) = cgroup.map(container::remove_cgroup) {
             log.warn(&err);
         }
         let gone = dir.unlock();

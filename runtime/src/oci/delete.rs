@@ -6,6 +6,8 @@ use clap::Args;
 use oci_spec::runtime::Hooks;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::cgroup::Cgroup;
+
 use super::bundle::{self, BundleError};
 use super::cli::{Context, Failure};
 use super::container::{self, CgroupRemoveError, Container, LookError};
@@ -112,7 +114,8 @@ impl Delete {
             container.status.allow(Op::Delete)?;
         }
         let hooks = hooks_of(&container.dir)?;
-        remove(container, hooks.as_ref(), &context.log)
+        let cgroup = container::left_cgroup(container.record.cgroup.as_deref())?;
+        remove(container, cgroup.as_ref(), hooks.as_ref(), &context.log)
     }
 }
 
@@ -183,10 +186,11 @@ fn hooks_of(dir: &ContainerDir) -> Result<Option<Hooks>, DeleteError> {
 /// Removes a container that has stopped, and then runs its poststop hooks.
 pub(super) fn remove(
     container: Container,
+    cgroup: Option<&Cgroup>,
     hooks: Option<&Hooks>,
     log: &Log,
 ) -> Result<(), DeleteError> {
-    container::remove_cgroup(container.record.cgroup.as_deref())?;
+    cgroup.map_or(Ok(()), container::remove_cgroup)?;
     let Container { dir, record, .. } = container;
     let gone = dir.unlock();
     dir.remove()?;

@@ -16,10 +16,10 @@ use super::container::{self, CgroupUseError, Container, LookError};
 use super::creation;
 use super::descriptors::{Inherited, InheritedError};
 use super::filter::{self, FilterError};
+use super::home;
 use super::relay::{self, Orphans, RelayError, Signals, Waited};
 use super::status::{IllegalOp, Op};
 use super::terminal::{Console, TerminalError};
-use super::warm::Warm;
 
 /// The exit code for errors of `exec` itself: unlike 1 it is seldom a program's own.
 const FAILED: u8 = 255;
@@ -162,7 +162,6 @@ impl Exec {
     }
 
     fn exec(&self, context: &Context) -> Result<u8, ExecError> {
-        let warm = Warm::start(context.cgroups);
         let container = Container::look(&context.root, &self.id)?;
         container.status.allow(if self.ignore_paused {
             Op::ExecPaused
@@ -171,6 +170,9 @@ impl Exec {
         })?;
         let spec = bundle::read(&container.dir.config_path())?;
         let mut process = self.process(&spec)?;
+        if let Some(init) = container.record.init {
+            home::provide(&mut process, &init.root());
+        }
         let inherited = Inherited::check(self.preserve_fds)?;
         let terminal = process.terminal().unwrap_or(false);
         let console = Console::open(terminal, self.console_socket.as_deref(), self.detach)?;
@@ -188,7 +190,6 @@ impl Exec {
         let stdio = [None; 3];
         let mut child = entry.spawn(context, inherited.count(), console.for_child(), stdio)?;
         child.wait_exec().map_err(|source| entry.failed(source))?;
-        warm.finish();
         self.write_pid_file(&container, &child)?;
         let master = console.into_master()?;
         let Some(signals) = signals else { return Ok(0) };

@@ -1,6 +1,7 @@
 //! A process that is remembered across invocations: a pid alone may be somebody else by now.
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,11 @@ impl ProcessRef {
         Stat::read(self.pid).is_ok_and(|stat| {
             stat.start_time == self.start_time && !matches!(stat.state, b'Z' | b'X')
         })
+    }
+
+    /// Its root directory, as a path for as long as it lives.
+    pub(super) fn root(self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.pid))
     }
 
     /// A descriptor for the process, or `None` when it is gone.

@@ -4,7 +4,7 @@
 //! ROOT/                 0700
 //!   .seccomp/           compiled filters by content
 //!   ID/                 0700, flock(2)ed by whoever changes the container
-//!     state.json        the Record, written aside and renamed
+//!     state.jsonl       the Record: a line for each change, of which the last whole one counts
 //!     config.json       the bundle's config as it was at `create`
 //!     start.fifo        its reader is the parked init; `start` writes one byte
 //!     status.fifo       its writer is the parked init; the outcome of execve
@@ -12,7 +12,7 @@
 //! A status is never stored, it is computed from what is seen: does init live, does it still hold
 //! the fifo, is the cgroup frozen.
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ use super::id::ContainerId;
 use super::process::ProcessRef;
 use super::status::Status;
 
-const RECORD: &str = "state.json";
+const RECORD: &str = "state.jsonl";
 const CONFIG: &str = "config.json";
 const START: &str = "start.fifo";
 const STATUS: &str = "status.fifo";
@@ -288,8 +288,11 @@ impl ContainerDir {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(err) => return Err(self.access("read its state", err)),
         };
+        let Some(line) = last_line(&text) else {
+            return Ok(None);
+        };
         let record: Record =
-            serde_json::from_slice(&text).map_err(|source| StateError::Damaged {
+            serde_json::from_slice(line).map_err(|source| StateError::Damaged {
                 id: self.id.to_string(),
                 source,
             })?;
@@ -302,15 +305,19 @@ impl ContainerDir {
         Ok(Some(record))
     }
 
-    /// Replaces the record in one step.
+    /// Replaces the record in one step: one write(2) of one line. To rename another file over it
+    /// would make some file systems start writing to the disk.
     pub(super) fn write_record(&self, record: &Record) -> Result<(), StateError> {
-        let text = serde_json::to_vec(record).map_err(|source| StateError::Damaged {
+        let mut line = serde_json::to_vec(record).map_err(|source| StateError::Damaged {
             id: self.id.to_string(),
             source,
         })?;
-        let aside = self.path.join(".state.json");
-        fs_err::write(&aside, text)
-            .and_then(|()| fs_err::rename(&aside, self.path.join(RECORD)))
+        line.push(b'\n');
+        fs_err::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.path.join(RECORD))
+            .and_then(|mut file| file.write_all(&line))
             .map_err(|source| self.access("write its state", source))
     }
 
@@ -426,6 +433,12 @@ impl ContainerDir {
     }
 }
 
+/// What was written last. A line without an end is still being written, or never will be.
+fn last_line(text: &[u8]) -> Option<&[u8]> {
+    let end = text.iter().rposition(|&byte| byte == b'\n')?;
+    text[..end].rsplit(|&byte| byte == b'\n').next()
+}
+
 /// The ends of the fifos that `create` deals with.
 #[derive(Debug)]
 pub(super) struct Fifos {
@@ -444,4 +457,50 @@ pub(super) struct Parked {
     pub(super) start: OwnedFd,
     /// Then read the outcome here.
     pub(super) status: OwnedFd,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, want: Option<&str>) {
+        assert_eq!(last_line(text.as_bytes()), want.map(str::as_bytes));
+    }
+
+    #[test]
+    fn the_last_whole_line_counts() {
+        check("", None);
+        check("{", None);
+        check("a\n", Some("a"));
+        check("a\nb", Some("a"));
+        check("a\nb\n", Some("b"));
+    }
+
+    #[test]
+    fn the_latest_record_is_read() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = StateRoot::new(root.path().to_owned()).create(&"one".parse().unwrap());
+        let dir = dir.unwrap();
+        assert_eq!(dir.try_record().unwrap(), None);
+        let mut record = Record {
+            format: FORMAT,
+            oci_version: "1.2.0".to_owned(),
+            bundle: PathBuf::from("/b"),
+            rootfs: PathBuf::from("/b/rootfs"),
+            created: "2015-01-01T00:00:00Z".to_owned(),
+            owner: 0,
+            annotations: BTreeMap::new(),
+            cgroup: None,
+            init: None,
+            progress: Progress::Creating,
+        };
+        dir.write_record(&record).unwrap();
+        assert_eq!(dir.try_record().unwrap().as_ref(), Some(&record));
+        record.progress = Progress::Started;
+        dir.write_record(&record).unwrap();
+        assert_eq!(dir.try_record().unwrap(), Some(record));
+        std::fs::write(root.path().join("one").join(RECORD), "nonsense\n").unwrap();
+        assert!(matches!(dir.try_record(), Err(StateError::Damaged { .. })));
+    }
 }

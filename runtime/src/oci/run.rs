@@ -56,7 +56,8 @@ impl Run {
         }
         let mut container = created.container;
         container.status = Status::Stopped;
-        let removed = delete::remove(container, hooks.as_ref(), &context.log);
+        let cgroup = created.cgroup.as_ref();
+        let removed = delete::remove(container, cgroup, hooks.as_ref(), &context.log);
         let code = code?;
         removed?;
         Ok(code)

@@ -101,37 +101,6 @@ pub(super) fn unblock_signals(command: &mut Command) {
     unsafe { command.pre_exec(unblock) };
 }
 
-/// A forked child that does one thing and exits.
-#[derive(Debug)]
-pub(super) struct Helper {
-    pid: libc::pid_t,
-}
-
-/// fork(2): `work` runs in the child, which then exits without unwinding or running any handler.
-///
-/// Only for a process with a single thread, as this one is: the child may then do what it likes.
-pub(super) fn in_helper(work: impl FnOnce()) -> io::Result<Helper> {
-    // SAFETY: the process has one thread, so no lock is held by a thread that the child lacks.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => {
-            work();
-            // SAFETY: _exit ends the child at once; it returns nowhere.
-            unsafe { libc::_exit(0) }
-        }
-        pid => Ok(Helper { pid }),
-    }
-}
-
-impl Helper {
-    /// waitpid(2).
-    pub(super) fn reap(self) {
-        let mut status = 0;
-        // SAFETY: the pid is that of our child, which nobody else reaps, and status is ours.
-        unsafe { libc::waitpid(self.pid, &raw mut status, 0) };
-    }
-}
-
 /// fcntl(2) with `F_GETFD`: whether the number is an open descriptor.
 pub(super) fn is_open(fd: i32) -> bool {
     // SAFETY: F_GETFD takes any number and touches no memory.

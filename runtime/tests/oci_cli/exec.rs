@@ -136,3 +136,23 @@ fn exec_can_be_detached() {
     super::lab::reap(&pid_file);
     lab.wait_for_status(&id, "stopped");
 }
+
+/// Of root in the image's passwd, and of a user that is not in it.
+#[test]
+fn home_is_that_of_the_user() {
+    let Some(lab) = Lab::open("home_is_that_of_the_user") else {
+        return;
+    };
+    let bundle = lab.bundle("echo $HOME; exec sleep 1000");
+    fs::write(
+        bundle.path.join("rootfs/etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\nu:x:7:7::/srv:/bin/sh\n",
+    )
+    .unwrap();
+    let id = lab.id();
+    let log = lab.detached(&["run", "--detach", "--bundle", bundle.dir(), &id]);
+    wait_for_text(&log, "/root\n");
+    let home = |user: &str| lab.ok(&["exec", "--user", user, &id, "sh", "-c", "echo $HOME"]);
+    assert_eq!(home("7"), "/srv\n");
+    assert_eq!(home("8"), "/\n");
+}
