@@ -18,7 +18,9 @@ use rkube_init::status::{Failure, Frame};
 use crate::compile::Launch;
 use crate::sys::fd::{error, own};
 
+mod executable;
 mod failure;
+pub use executable::protect_executable;
 pub use failure::{SpawnError, describe};
 
 /// How the child waits before it executes the program.

@@ -10,6 +10,8 @@
 
 #[path = "oci_cli/exec.rs"]
 mod exec;
+#[path = "oci_cli/executable.rs"]
+mod executable;
 #[path = "oci_cli/hooks.rs"]
 mod hooks;
 #[path = "oci_cli/lab.rs"]

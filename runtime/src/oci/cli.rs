@@ -245,8 +245,25 @@ impl Global {
     }
 }
 
+/// Containers could get at this program's file.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot keep containers away from this program's own file")]
+struct Unprotected(#[source] io::Error);
+
 impl Verb {
+    /// Whether processes of this verb enter containers, where our own file must not be within reach.
+    fn enters(&self) -> bool {
+        matches!(
+            self,
+            Verb::Create(_) | Verb::Start(_) | Verb::Run(_) | Verb::Exec(_)
+        )
+    }
+
     fn run(self, context: &Context) -> Result<u8, Failure> {
+        if self.enters() {
+            crate::spawn::protect_executable()
+                .map_err(|source| Failure::with_code(1, Unprotected(source)))?;
+        }
         match self {
             Verb::Create(verb) => verb.run(context),
             Verb::Start(verb) => verb.run(context),

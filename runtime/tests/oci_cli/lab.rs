@@ -54,6 +54,16 @@ impl Lab {
         self.runtime.ends_with("rkube-runtime")
     }
 
+    /// With a copy of the runtime that no other test executes.
+    pub(crate) fn with_copy(mut self) -> Lab {
+        let copy = self.path("rkube-runtime");
+        // Not by this process: a child forked meanwhile would hold the file open for writing.
+        let copied = Command::new("cp").arg(&self.runtime).arg(&copy).status();
+        assert!(copied.unwrap().success());
+        self.runtime = copy;
+        self
+    }
+
     pub(crate) fn runtime(&self) -> &Path {
         &self.runtime
     }

@@ -290,3 +290,21 @@ fn another_user_is_turned_away() {
     ));
     unharmed(&mut pod, before);
 }
+
+#[test]
+fn cve_2019_5736_the_supervisors_program_cannot_be_written_to() {
+    if !able("cve_2019_5736") {
+        return;
+    }
+    let mut pod = Pod::new();
+    let prepared = pod.prepare("web", "true", Wishes::default());
+    for pid in [pod.supervisor.pid(), prepared.pid] {
+        let program = std::fs::File::open(format!("/proc/{pid}/exe")).unwrap();
+        let seals = rustix::fs::fcntl_get_seals(&program).unwrap();
+        let wanted = rustix::fs::SealFlags::WRITE
+            | rustix::fs::SealFlags::GROW
+            | rustix::fs::SealFlags::SHRINK
+            | rustix::fs::SealFlags::SEAL;
+        assert!(seals.contains(wanted), "{seals:?}");
+    }
+}
