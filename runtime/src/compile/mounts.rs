@@ -230,13 +230,16 @@ impl One<'_> {
         }
         let path = self.bind_source()?;
         let open = |source| CompileError::open(self.field("source"), &path, source);
-        let metadata = fs_err::metadata(&path).map_err(open)?;
         let tree = clone_tree(&path, self.options.bind == Some(true)).map_err(open)?;
+        // Of what was opened: by its path it could be something else by now.
+        let directory = rkube_init::sys::fs::stat(tree.as_raw_fd(), c"")
+            .map_err(|errno| open(error(errno)))?
+            .is_dir();
         let mut mount = Mount {
             source: source::TREE,
             ..self.placed(destination)
         };
-        if !metadata.is_dir() {
+        if !directory {
             mount.traits |= trait_of::FILE;
         }
         match mount.destination.as_slice() {

@@ -66,13 +66,15 @@ fn bundle_tree(spec: &Spec, bundle: &Path) -> Result<OwnedFd, CompileError> {
         .ok_or_else(|| CompileError::missing("root"))?;
     let path = bundle.join(root.path());
     let open = |source: io::Error| CompileError::open("root.path", &path, source);
-    if !fs_err::metadata(&path).map_err(open)?.is_dir() {
+    let tree = clone_tree(&path, true).map_err(open)?;
+    let stat = rkube_init::sys::fs::stat(std::os::fd::AsRawFd::as_raw_fd(&tree), c"");
+    if !stat.map_err(|errno| open(error(errno)))?.is_dir() {
         return Err(CompileError::invalid(
             "root.path",
             format!("{} is not a directory", path.display()),
         ));
     }
-    clone_tree(&path, true).map_err(open)
+    Ok(tree)
 }
 
 /// One layer needs no overlay.

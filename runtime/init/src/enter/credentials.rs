@@ -31,6 +31,8 @@ pub(super) fn assume(record: &Record<'_>) -> Result<(), Fault> {
         set(record, held, more)?;
         process::keep_capabilities(false).at(Step::Capabilities)?;
     }
+    // Whether we still are after this change is up to a sysctl; and while parked we hold descriptors.
+    process::set_undumpable().at(Step::Capabilities)?;
     if record.has(flag::DIE_WITH_PARENT) {
         process::die_with_parent().at(Step::Capabilities)?;
     }
