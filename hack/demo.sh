@@ -8,6 +8,7 @@ rkubelet=$(realpath "${1:-target/release/rkubelet}")
 [ "$(id -u)" = 0 ] || { echo "make demo must run as root: it makes namespaces, mounts and packet-filter rules" >&2; exit 1; }
 
 state=$(mktemp -d /var/tmp/rkube-demo.XXXXXX)
+export RKUBELET_BRIDGE=rkdemo0 RKUBELET_POD_SUBNET=10.78.0.0/24
 export RKUBELET_ROOT=$state/lib RKUBELET_RUN_ROOT=$state/run RKUBELET_LOG_ROOT=$state/log
 cleanup() {
   "$rkubelet" reset --force >/dev/null 2>&1 || true

@@ -19,6 +19,8 @@ use tokio::task::JoinSet;
 
 /// How long a command waits for a new agent to answer.
 const START_WAIT: Duration = Duration::from_secs(10);
+/// How long a new agent has before the next one is started: it may have found an agent that was just ending, and gone.
+const START_AGAIN: Duration = Duration::from_millis(100);
 
 type Workers = JoinSet<(String, Result<(), WorkerError>)>;
 
@@ -112,16 +114,16 @@ fn look(node: &Node, workers: &mut Workers, owned: &mut BTreeSet<String>) -> io:
 /// When no agent comes up in time; its log says why.
 pub async fn wake(paths: &Paths, arguments: &[std::ffi::OsString]) -> io::Result<()> {
     let deadline = Instant::now() + START_WAIT;
-    let mut started = false;
+    let mut started: Option<Instant> = None;
     loop {
         if let Ok(mut stream) = UnixStream::connect(paths.agent_socket()).await {
             let mut answer = Vec::new();
             if stream.read_to_end(&mut answer).await.is_ok() && !answer.is_empty() {
                 return Ok(());
             }
-        } else if !started {
+        } else if started.is_none_or(|at| at.elapsed() > START_AGAIN) {
             start(paths, arguments)?;
-            started = true;
+            started = Some(Instant::now());
         }
         if Instant::now() > deadline {
             let log = paths.agent_log();

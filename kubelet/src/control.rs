@@ -40,7 +40,7 @@ impl Drop for Server {
 }
 
 /// A request on its way to the worker.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Command {
     /// Say your state once more: somebody new listens.
     Report,

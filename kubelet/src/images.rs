@@ -17,13 +17,8 @@ use std::time::Instant;
 #[non_exhaustive]
 pub enum ImageError {
     /// The name cannot be read.
-    #[error("image name \"{name}\"")]
-    Name {
-        /// The name.
-        name: String,
-        /// What is wrong with it.
-        source: ReferenceError,
-    },
+    #[error(transparent)]
+    Name(#[from] ReferenceError),
     /// `imagePullPolicy: Never`, and the store does not have it.
     #[error(
         "image {name} is not on this host and imagePullPolicy is Never; pull or import it with `rkubelet images`"
@@ -38,7 +33,7 @@ pub enum ImageError {
         /// The name.
         name: String,
         /// What the registry or the network said.
-        source: PullError,
+        source: Box<PullError>,
     },
     /// It could not be read from the store.
     #[error("cannot use image {name}")]
@@ -69,7 +64,7 @@ impl ImageError {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            ImageError::Name { .. } => "InvalidImageName",
+            ImageError::Name(_) => "InvalidImageName",
             ImageError::Never { .. } => "ErrImageNeverPull",
             ImageError::Pull { .. } | ImageError::Secret { .. } => "ErrImagePull",
             ImageError::Store { .. } | ImageError::Interrupted { .. } => "CreateContainerError",
@@ -124,12 +119,10 @@ impl Images {
     /// # Errors
     /// Says what is wrong with it.
     pub fn parse(&self, name: &str) -> Result<Reference, ImageError> {
-        Reference::parse_in(name, &self.registries.default_registry).map_err(|source| {
-            ImageError::Name {
-                name: name.to_owned(),
-                source,
-            }
-        })
+        Ok(Reference::parse_in(
+            name,
+            &self.registries.default_registry,
+        )?)
     }
 
     /// The image of a container, pulled quietly if it must be.
@@ -211,7 +204,7 @@ impl Images {
                     .map(|image| (image, true))
                     .map_err(|source| ImageError::Pull {
                         name: name.to_owned(),
-                        source,
+                        source: Box::new(source),
                     })
             }
             (_, Some(image)) => Ok((image, false)),

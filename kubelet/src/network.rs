@@ -117,7 +117,8 @@ impl Network {
         blocking(move || {
             network.lock().remove(&uid);
             // The one must not keep the other from being given back.
-            let released = Leases::open(&network.leases, network.config.subnet).and_then(|leases| leases.release(&uid));
+            let released = Leases::open(&network.leases, network.config.subnet)
+                .and_then(|leases| leases.release(&uid));
             network.host_ports()?.withdraw(&uid)?;
             Ok(released?)
         })

@@ -62,6 +62,19 @@ impl SandboxError {
     }
 }
 
+impl SandboxError {
+    /// What the kernel said to the stage of a container's start that failed.
+    #[must_use]
+    pub fn errno(&self) -> Option<io::Error> {
+        match self {
+            SandboxError::Start(Failure::Stage(failure)) => {
+                Some(io::Error::from_raw_os_error(failure.errno))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl From<SupervisorError> for SandboxError {
     fn from(err: SupervisorError) -> Self {
         // Whoever asked knows the container; the supervisor's words would name it twice.

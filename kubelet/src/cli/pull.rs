@@ -53,7 +53,7 @@ pub async fn images_of(
         let fetched = node.images.fetch(&record, container, &progress).await;
         progress.clear();
         let fail = |err: crate::images::ImageError| {
-            let code = if matches!(err, crate::images::ImageError::Name { .. }) {
+            let code = if matches!(err, crate::images::ImageError::Name(_)) {
                 2
             } else {
                 125

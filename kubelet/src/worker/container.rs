@@ -31,7 +31,7 @@ enum StartError {
     NotExecutable {
         program: String,
         image: String,
-        source: SandboxError,
+        source: std::io::Error,
     },
     #[error(transparent)]
     Launch(#[from] SandboxError),
@@ -228,7 +228,7 @@ impl Worker {
         if let Err(what) = crate::probe::hook(handler, &target, limit).await {
             self.reporter
                 .warning("FailedPostStartHook", Some(&container.name), what);
-            self.stop_containers(&[container.name.clone()], self.grace())
+            self.stop_containers(std::slice::from_ref(&container.name), self.grace())
                 .await;
         }
     }
@@ -263,16 +263,16 @@ fn unstartable(err: SandboxError, container: &Container, program: &Program) -> S
         program.name.clone(),
         container.image.clone().unwrap_or_default(),
     );
-    match err.exit_code() {
-        Some(127) => StartError::NotFound {
+    match (err.exit_code(), err.errno()) {
+        (Some(127), _) => StartError::NotFound {
             program: name,
             image,
             path: program.path.clone(),
         },
-        Some(126) => StartError::NotExecutable {
+        (Some(126), Some(source)) => StartError::NotExecutable {
             program: name,
             image,
-            source: err,
+            source,
         },
         _ => StartError::Launch(err),
     }
