@@ -446,6 +446,35 @@ fn cve_2025_31133_a_null_device_of_the_image_is_not_used() {
     canary.check();
 }
 
+/// Without a procfs of its own the image's `/proc` is covered, if it has one, and nothing else is missed.
+#[test]
+fn masks_hold_where_no_procfs_is_mounted() {
+    let Some(()) = possible("masks_hold_where_no_procfs_is_mounted") else {
+        return;
+    };
+    let mut trial =
+        Trial::new("cat /proc/kcore; ls -A /proc/acpi; echo x > /proc/sys/x; ls /proc/sys");
+    trial.spec["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|mount| mount["destination"] != "/proc");
+    for dir in ["proc/acpi", "proc/sys"] {
+        fs::create_dir_all(trial.path(dir)).unwrap();
+    }
+    for file in ["proc/kcore", "proc/acpi/secret", "proc/sys/seen"] {
+        fs::write(trial.path(file), "secret\n").unwrap();
+    }
+    let masked = json!(["/proc/kcore", "/proc/acpi", "/proc/keys"]);
+    trial.set("/linux/maskedPaths", masked);
+    trial.set("/linux/readonlyPaths", json!(["/proc/sys", "/proc/bus"]));
+    let output = trial.output();
+    assert!(output.contains("Read-only file system"), "{output}");
+    assert!(
+        output.ends_with("\nseen\n") && !output.contains("secret"),
+        "{output}"
+    );
+}
+
 #[test]
 fn a_mask_is_left_out_only_where_nothing_is() {
     let Some(()) = possible("a_mask_is_left_out_only_where_nothing_is") else {

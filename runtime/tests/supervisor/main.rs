@@ -15,6 +15,7 @@ mod boot;
 mod containers;
 mod exec;
 mod hostile;
+mod inside;
 mod logs;
 mod pod;
 mod recovery;
