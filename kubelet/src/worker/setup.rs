@@ -2,9 +2,10 @@
 use super::Worker;
 use crate::etc::Etc;
 use crate::network::NetworkError;
+use crate::paths::Paths;
 use crate::probe::{Probes, Target};
 use crate::sandbox::{Adopted, Sandbox, SandboxError, SandboxRequest};
-use crate::state::{ContainerState, Phase, PodState};
+use crate::state::{ContainerState, Phase};
 use crate::volume::{self, VolumeError};
 use jiff::{SignedDuration, Timestamp};
 use std::net::{IpAddr, Ipv4Addr};
@@ -212,19 +213,18 @@ impl Worker {
             sandbox.shutdown().await;
         }
         self.probes.clear();
-        if let Err(err) = self.node.network.withdraw(&uid).await {
-            self.reporter
-                .warning("FailedKillPod", None, crate::error::chain(&err));
-        }
-        if let Err(err) = crate::sandbox::remove(
-            &self.node.paths.pod_run(&uid),
-            &self.node.cgroups,
-            &self.cgroup(),
-        )
-        .await
-        {
-            self.reporter
-                .warning("FailedKillPod", None, crate::error::chain(&err));
+        // The packet filter and the cgroups have nothing to do with each other, and both take milliseconds.
+        let (dir, cgroup) = (self.node.paths.pod_run(&uid), self.cgroup());
+        let (withdrawn, removed) = tokio::join!(
+            self.node.network.withdraw(&uid),
+            crate::sandbox::remove(&dir, &self.node.cgroups, &cgroup),
+        );
+        let failures = [
+            withdrawn.err().map(|err| crate::error::chain(&err)),
+            removed.err().map(|err| crate::error::chain(&err)),
+        ];
+        for failure in failures.into_iter().flatten() {
+            self.reporter.warning("FailedKillPod", None, failure);
         }
         self.state.supervisor = None;
         self.state.pod_ip = None;
@@ -291,12 +291,12 @@ impl Worker {
     pub(super) async fn finish(&mut self, phase: Phase) {
         let since = Instant::now();
         self.clear_sandbox().await;
-        let uid = self.record.uid();
-        if let Err(err) = volume::remove(&self.node.paths, uid) {
+        let (paths, uid) = (self.node.paths.clone(), self.record.uid().to_owned());
+        let removed = tokio::task::spawn_blocking(move || remove_files(&paths, &uid)).await;
+        for failure in removed.unwrap_or_default() {
             self.reporter
-                .warning("FailedKillPod", None, err.to_string());
+                .warning("FailedKillPod", None, failure.to_string());
         }
-        self.remove_container_files();
         self.state.phase = phase;
         for container in &mut self.state.containers {
             container.ready = false;
@@ -304,20 +304,6 @@ impl Worker {
         }
         crate::status::note_transitions(&self.record, &mut self.state, Timestamp::now());
         self.reporter.timing("teardown", since);
-    }
-
-    /// The writable layers go with the pod; logs and the last words stay.
-    fn remove_container_files(&self) {
-        let dir = self.node.paths.pod(self.record.uid());
-        for name in ["containers", "volumes"] {
-            match fs_err::remove_dir_all(dir.join(name)) {
-                Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
-                    self.reporter
-                        .warning("FailedKillPod", None, err.to_string());
-                }
-                Ok(()) | Err(_) => {}
-            }
-        }
     }
 
     pub(super) fn spec(&self) -> &k8s_openapi::api::core::v1::PodSpec {
@@ -368,6 +354,21 @@ impl Worker {
     }
 }
 
+/// Volumes in memory and writable layers go with the pod; its record and logs stay. Gives what could not be removed.
+fn remove_files(paths: &Paths, uid: &str) -> Vec<std::io::Error> {
+    let volumes = volume::remove(paths, uid);
+    let layers = ["containers", "volumes"].map(|name| {
+        match fs_err::remove_dir_all(paths.pod(uid).join(name)) {
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    });
+    std::iter::once(volumes)
+        .chain(layers)
+        .filter_map(Result::err)
+        .collect()
+}
+
 /// The cgroup of a pod: `kubepods/<class>/pod<uid>`, guaranteed pods straight below `kubepods`.
 #[must_use]
 pub fn cgroup_of(pod: &k8s_openapi::api::core::v1::Pod) -> String {
@@ -380,13 +381,5 @@ pub fn cgroup_of(pod: &k8s_openapi::api::core::v1::Pod) -> String {
         rkube_api::qos::QosClass::Guaranteed => format!("kubepods/pod{uid}"),
         rkube_api::qos::QosClass::Burstable => format!("kubepods/burstable/pod{uid}"),
         rkube_api::qos::QosClass::BestEffort => format!("kubepods/besteffort/pod{uid}"),
-    }
-}
-
-impl PodState {
-    /// Whether the state is of this boot and something of the pod may still run.
-    #[must_use]
-    pub fn may_run(&self) -> bool {
-        !self.phase.ended()
     }
 }
