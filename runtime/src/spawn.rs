@@ -121,6 +121,7 @@ pub fn spawn(launch: &Launch, options: Options<'_>) -> Result<Child, SpawnError>
         stdio: options.stdio.map(|fd| fd.map(raw)),
         console: options.console.map(raw),
         target: options.target.map(raw),
+        plain_signals: false,
     };
     let launched = launch::launch(&start)
         .map_err(|failure| SpawnError::stage(&id, &launch.record, failure))?;

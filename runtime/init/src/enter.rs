@@ -128,7 +128,7 @@ fn process(start: &Start<'_>, so_far: &Progress) -> Result<Infallible, Failure> 
     let path = &mut [0; program::PATH_MAX];
     let file = at(Stage::Lookup, program::find(record, path))?;
     let image = at(Stage::Exec, program::arguments(record))?;
-    at(Stage::Seccomp, credentials::seal(record))?;
+    at(Stage::Seccomp, credentials::seal(start))?;
     at(Stage::Park, pause(start.park, start.status, Frame::Parked))?; // sync 3
     at(Stage::Exec, program::execute(file, &image))
 }

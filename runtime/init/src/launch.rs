@@ -36,6 +36,8 @@ pub struct Start<'a> {
     pub console: Option<RawFd>,
     /// The pidfd of the container to join, if it is not among `fds`.
     pub target: Option<RawFd>,
+    /// Whether no signal is ignored or handled here, so that none needs to be reset.
+    pub plain_signals: bool,
 }
 
 /// The process that is becoming the container's.

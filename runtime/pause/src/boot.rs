@@ -101,9 +101,11 @@ fn steps(socket: &Fd) -> Result<Booted, (BootStep, Fault)> {
     Ok(Booted { listener, watches })
 }
 
-/// Nobody may ptrace us or look into our `/proc` directory, and no signal but two can reach us.
+/// Nobody may ptrace us or look into our `/proc` directory, and no signal but two can reach us. What our client ignored
+/// is not ignored by containers.
 fn protect() -> sys::Result<()> {
     process::set_undumpable()?;
+    process::reset_signals();
     process::set_signal_mask(u64::MAX)
 }
 

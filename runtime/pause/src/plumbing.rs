@@ -60,6 +60,8 @@ impl Launchable {
             stdio,
             console,
             target,
+            // Since booting.
+            plain_signals: true,
         };
         launch::launch(&start).map_err(|failure| Refused::stage(Frame::Failed(failure).bytes()))
     }

@@ -1,5 +1,6 @@
 //! Who the program runs as, and what it may do.
 
+use crate::launch::Start;
 use crate::record::Record;
 use crate::record::layout::{self, GROUPS_MAX, flag, header};
 use crate::status::{At as _, Fault, Step};
@@ -40,11 +41,14 @@ pub(super) fn assume(record: &Record<'_>) -> Result<(), Fault> {
 }
 
 /// The last of our privileges, and the seccomp filter after everything that it might forbid.
-pub(super) fn seal(record: &Record<'_>) -> Result<(), Fault> {
+pub(super) fn seal(start: &Start<'_>) -> Result<(), Fault> {
+    let record = &start.record;
     if record.has(flag::NO_NEW_PRIVILEGES) {
         process::set_no_new_privileges().at(Step::Capabilities)?;
     }
-    process::reset_signals();
+    if !start.plain_signals {
+        process::reset_signals();
+    }
     process::set_signal_mask(0)?;
     let filter = record.filter();
     if !filter.is_empty() {

@@ -80,14 +80,31 @@ fn below_dev<'a>(row: &Row<'a>) -> Option<&'a CStr> {
 }
 
 fn make_node(base: RawFd, path: &CStr, row: &Row<'_>) -> Result<(), Fault> {
-    let (dir, name) = path::parent(base, path)?;
+    match single(path) {
+        Some(name) => make_node_in(base, name, row),
+        None => {
+            let (dir, name) = path::parent(base, path)?;
+            make_node_in(dir.raw(), name.as_c_str(), row)
+        }
+    }
+}
+
+/// The name in `/name`.
+fn single(path: &CStr) -> Option<&CStr> {
+    let name = path.to_bytes_with_nul().strip_prefix(b"/")?;
+    CStr::from_bytes_with_nul(name)
+        .ok()
+        .filter(|name| !name.to_bytes().contains(&b'/'))
+}
+
+fn make_node_in(dir: RawFd, name: &CStr, row: &Row<'_>) -> Result<(), Fault> {
     let mode = row.word(device::MODE);
     let rdev = (row.word(device::MAJOR), row.word(device::MINOR));
-    match fs::mknodat(dir.raw(), name.as_c_str(), mode, rdev) {
+    match fs::mknodat(dir, name, mode, rdev) {
         Ok(()) => {}
         // An image may bring its own, as long as it is the very same device.
         Err(err) if err.is(errno::EEXIST) => {
-            let there = fs::stat(dir.raw(), name.as_c_str()).at(Step::Create)?;
+            let there = fs::stat(dir, name).at(Step::Create)?;
             let same = there.kind() == mode & k::S_IFMT
                 && (there.kind() == k::S_IFIFO || there.rdev == rdev);
             return if same {
@@ -102,7 +119,7 @@ fn make_node(base: RawFd, path: &CStr, row: &Row<'_>) -> Result<(), Fault> {
     if (uid, gid) == (0, 0) {
         return Ok(());
     }
-    fs::chown(dir.raw(), name.as_c_str(), uid, gid).at(Step::Create)
+    fs::chown(dir, name, uid, gid).at(Step::Create)
 }
 
 fn bind_node(start: &Start<'_>, base: RawFd, path: &CStr, row: &Row<'_>) -> Result<(), Fault> {
