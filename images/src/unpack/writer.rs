@@ -1,8 +1,9 @@
 //! Entries to files: makes what an entry describes, in a tree that only we can reach.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -22,6 +23,42 @@ pub(super) struct Writer<'a> {
     whiteouts: Whiteouts,
     /// Directories and their times, which later entries below them would change again.
     times: BTreeMap<Vec<Vec<u8>>, Mtime>,
+    births: Births,
+}
+
+/// What the kernel gives new files by itself: two calls for each file are saved when that is right.
+///
+/// The mode depends on the umask and on ACLs the store's directory may hand down, the owner on who
+/// we are: the same for every file of a layer, so the first one of each mode is looked at and the
+/// rest believed. The group may be that of the directory, which ends the belief once there is a
+/// directory with a group of its own.
+#[derive(Default)]
+struct Births {
+    /// By mode asked for: whether root's file of that mode came out as asked.
+    right: BTreeMap<u32, bool>,
+    /// Whether some directory may hand its group down.
+    groups: bool,
+}
+
+impl Births {
+    /// Whether `file`, just made with the entry's mode, needs neither chown nor chmod.
+    fn suits(&mut self, file: BorrowedFd<'_>, entry: &Entry) -> io::Result<bool> {
+        let roots = (entry.uid, entry.gid) == (0, 0) && !self.groups;
+        if !roots || entry.mode & !0o777 != 0 {
+            return Ok(false);
+        }
+        if let Some(&right) = self.right.get(&entry.mode) {
+            return Ok(right);
+        }
+        let stat = sys::fstat(file)?;
+        let right = (stat.st_uid, stat.st_gid) == (0, 0) && stat.st_mode & 0o7777 == entry.mode;
+        self.right.insert(entry.mode, right);
+        Ok(right)
+    }
+
+    fn note_directory(&mut self, entry: &Entry) {
+        self.groups |= entry.gid != 0 || entry.mode & 0o2000 != 0;
+    }
 }
 
 impl<'a> Writer<'a> {
@@ -29,6 +66,7 @@ impl<'a> Writer<'a> {
         let failed = |source| UnpackError::write(b".", source);
         let places = Places::new(root, limits.depth).map_err(failed)?;
         // Containers see this as their `/`, unless the layer says otherwise.
+        sys::fchown(places.here(), 0, 0).map_err(failed)?;
         sys::fchmod(places.here(), 0o755).map_err(failed)?;
         let times = BTreeMap::from([(Vec::new(), Mtime::default())]);
         Ok(Self {
@@ -36,6 +74,7 @@ impl<'a> Writer<'a> {
             limits,
             whiteouts: Whiteouts::default(),
             times,
+            births: Births::default(),
         })
     }
 
@@ -102,6 +141,7 @@ impl<'a> Writer<'a> {
         }
         let failed = |source| UnpackError::write(b".", source);
         self.places.go(&[], Missing::Fail).map_err(failed)?;
+        self.births.note_directory(entry);
         dress(self.places.here(), entry).map_err(failed)?;
         self.times.insert(Vec::new(), entry.mtime);
         Ok(())
@@ -117,16 +157,15 @@ impl<'a> Writer<'a> {
         match &entry.kind {
             Kind::File => {
                 self.check_length(entry.stored)?;
-                let file = self.create(last).map_err(failed)?;
-                let mut file = std::fs::File::from(file);
+                let mut file = self.create(entry, last).map_err(failed)?;
                 entries.content(entry.stored, |chunk| file.write_all(chunk).map_err(failed))?;
-                finish_file(&file, entry).map_err(failed)
+                self.finish_file(&file, entry).map_err(failed)
             }
             Kind::Sparse(map) => {
                 self.check_length(map.len)?;
-                let file = std::fs::File::from(self.create(last).map_err(failed)?);
+                let file = self.create(entry, last).map_err(failed)?;
                 write_sparse(&file, map, entry, entries)?;
-                finish_file(&file, entry).map_err(failed)
+                self.finish_file(&file, entry).map_err(failed)
             }
             Kind::Directory => self.directory(entry, last).map_err(failed),
             Kind::HardLink { target } => self.hard_link(entry, target),
@@ -159,8 +198,18 @@ impl<'a> Writer<'a> {
     }
 
     /// A new file; whatever has the name goes, so that nothing is written through a link.
-    fn create(&self, last: &[u8]) -> io::Result<OwnedFd> {
-        replacing(self, last, || sys::create_file(self.places.here(), last))
+    fn create(&self, entry: &Entry, last: &[u8]) -> io::Result<File> {
+        let create = || sys::create_file(self.places.here(), last, entry.mode);
+        replacing(self, last, create).map(File::from)
+    }
+
+    fn finish_file(&mut self, file: &File, entry: &Entry) -> io::Result<()> {
+        if self.births.suits(file.as_fd(), entry)? {
+            attributes::set(file.as_fd(), entry)?;
+        } else {
+            dress(file.as_fd(), entry)?;
+        }
+        sys::fset_mtime(file.as_fd(), entry.mtime)
     }
 
     fn directory(&mut self, entry: &Entry, last: &[u8]) -> io::Result<()> {
@@ -176,6 +225,7 @@ impl<'a> Writer<'a> {
             }
             other => other.and_then(|()| sys::open_subdir(here, last))?,
         };
+        self.births.note_directory(entry);
         dress(made.as_fd(), entry)?;
         self.places.descend(last, made);
         self.times.insert(self.places.name(), entry.mtime);
@@ -286,19 +336,14 @@ fn is_gone(err: &io::Error) -> bool {
 }
 
 /// Owner, mode and attributes, in the order in which the kernel does not undo them.
-fn dress(fd: std::os::fd::BorrowedFd<'_>, entry: &Entry) -> io::Result<()> {
+fn dress(fd: BorrowedFd<'_>, entry: &Entry) -> io::Result<()> {
     sys::fchown(fd, entry.uid, entry.gid)?;
     sys::fchmod(fd, entry.mode)?;
     attributes::set(fd, entry)
 }
 
-fn finish_file(file: &std::fs::File, entry: &Entry) -> io::Result<()> {
-    dress(file.as_fd(), entry)?;
-    sys::fset_mtime(file.as_fd(), entry.mtime)
-}
-
 fn write_sparse<S: Source>(
-    file: &std::fs::File,
+    file: &File,
     map: &SparseMap,
     entry: &Entry,
     entries: &mut Entries<'_, S>,

@@ -1,9 +1,54 @@
 //! What honest layers have, kept.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use super::*;
+
+/// The first file of a mode is looked at, the others are believed to come out the same.
+#[test]
+fn owners_and_modes_are_right_for_every_file_of_a_kind() {
+    if !is_root("owners_and_modes_are_right_for_every_file_of_a_kind") {
+        return;
+    }
+    // A store whose directory hands its group down.
+    let bench = Bench::new();
+    let above = bench.dir.path().join("store/layers/partial");
+    std::os::unix::fs::chown(&above, None, Some(50)).unwrap();
+    std::fs::set_permissions(&above, std::fs::Permissions::from_mode(0o2700)).unwrap();
+    let modes = [0o644, 0o664, 0o600, 0o444, 0o777, 0o000, 0o4755, 0o1644];
+    let dirs = [
+        ("plain", 0, 0o755),
+        ("implied/sub", 0, 0),
+        ("staff", 50, 0o2775),
+    ];
+    let mut tar = Tar::default();
+    for (dir, gid, mode) in dirs {
+        let octal = |number: u32| format!("{number:07o}\0");
+        if mode != 0 {
+            tar = tar.header(dir.as_bytes(), b'5', 0, |block| {
+                block[100..108].copy_from_slice(octal(mode).as_bytes());
+                block[116..124].copy_from_slice(octal(gid).as_bytes());
+            });
+        }
+        for (mode, turn) in modes.into_iter().flat_map(|mode| [(mode, 1), (mode, 2)]) {
+            let name = format!("{dir}/{mode:o}-{turn}");
+            tar = tar.header(name.as_bytes(), b'0', 0, |block| {
+                block[100..108].copy_from_slice(octal(mode).as_bytes());
+            });
+        }
+    }
+    let root = bench.unpack(&tar.done()).unwrap();
+    for (dir, ..) in dirs {
+        for (mode, turn) in modes.into_iter().flat_map(|mode| [(mode, 1), (mode, 2)]) {
+            let name = format!("{dir}/{mode:o}-{turn}");
+            let found = std::fs::metadata(root.join(&name)).unwrap();
+            assert_eq!(found.mode() & 0o7777, mode, "{name}");
+            assert_eq!((found.uid(), found.gid()), (0, 0), "{name}");
+        }
+    }
+}
 
 #[test]
 fn attributes_are_kept() {
