@@ -46,6 +46,8 @@ pub struct Options<'a> {
     pub park: Park<'a>,
     /// The unix socket that takes the terminal's master.
     pub console: Option<BorrowedFd<'a>>,
+    /// Whether to wait, before the mounts that show cgroups, until [`Child::release_cgroups`].
+    pub cgroups: bool,
     /// Whether to wait, after all mounts, until [`Child::release_hooks`].
     pub hooks: bool,
     /// Both ends, to be read and to be written, of what carries the status frames instead of a pipe of
@@ -67,6 +69,7 @@ pub struct Child {
     record: Vec<u8>,
     status: Option<OwnedFd>,
     park: Option<File>,
+    cgroups: Option<File>,
     hooks: Option<File>,
 }
 
@@ -93,15 +96,17 @@ pub fn spawn(launch: &Launch, options: Options<'_>) -> Result<Child, SpawnError>
         None
     };
     let hooks = if options.hooks { Some(pipe()) } else { None };
+    let cgroups = if options.cgroups { Some(pipe()) } else { None };
     let failed = |source: rustix::io::Errno| SpawnError::Pipe {
         id: id.clone(),
         source: source.into(),
     };
-    let [status, park, hooks] = [status, park, hooks].map(Option::transpose);
-    let (status, park, hooks) = (
+    let [status, park, hooks, cgroups] = [status, park, hooks, cgroups].map(Option::transpose);
+    let (status, park, hooks, cgroups) = (
         status.map_err(failed)?,
         park.map_err(failed)?,
         hooks.map_err(failed)?,
+        cgroups.map_err(failed)?,
     );
 
     let raw = |fd: BorrowedFd<'_>| fd.as_raw_fd();
@@ -117,6 +122,7 @@ pub fn spawn(launch: &Launch, options: Options<'_>) -> Result<Child, SpawnError>
             Park::Pipe => park.as_ref().map(|(read, _)| read.as_raw_fd()),
             Park::Fd(fd) => Some(fd.as_raw_fd()),
         },
+        cgroups: cgroups.as_ref().map(|(read, _)| read.as_raw_fd()),
         hooks: hooks.as_ref().map(|(read, _)| read.as_raw_fd()),
         stdio: options.stdio.map(|fd| fd.map(raw)),
         console: options.console.map(raw),
@@ -146,11 +152,22 @@ pub fn spawn(launch: &Launch, options: Options<'_>) -> Result<Child, SpawnError>
         record: launch.record.clone(),
         status: reader,
         park: park.map(|(_, write)| write.into()),
+        cgroups: cgroups.map(|(_, write)| write.into()),
         hooks: hooks.map(|(_, write)| write.into()),
     })
 }
 
 impl Child {
+    /// Lets the child, which is in its cgroups now, go on. One that has failed meanwhile tells at the next wait.
+    pub fn release_cgroups(&mut self) -> Result<(), SpawnError> {
+        match release(&self.id, self.cgroups.take()) {
+            Err(SpawnError::Pipe { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {
+                Ok(())
+            }
+            released => released,
+        }
+    }
+
     /// Sync point 2: waits until all mounts are made and the root is still the host's.
     pub fn wait_hooks(&mut self) -> Result<(), SpawnError> {
         self.expect(Frame::Hooks)
@@ -171,9 +188,10 @@ impl Child {
         release(&self.id, self.park.take())
     }
 
-    /// Gives up a child that is parked, or that waits for the hooks, on a pipe of ours: it exits quietly.
+    /// Gives up a child that is parked, or that waits for its cgroups or the hooks, on a pipe of ours: it exits quietly.
     pub fn abandon(&mut self) {
         self.park = None;
+        self.cgroups = None;
         self.hooks = None;
     }
 

@@ -92,6 +92,7 @@ fn container(start: &Start<'_>, so_far: &mut Progress) -> Result<(), Failure> {
     let proc = so_far.proc.as_ref();
     let mut mounting = Mounting::new();
     at(Stage::Mounts, mounting.before_cgroups(start, root, proc))?;
+    at(Stage::Cgroups, namespaces::await_cgroups(start))?;
     if namespaces::attaches_late(record) {
         at(Stage::Cgroups, namespaces::attach(start))?;
     }

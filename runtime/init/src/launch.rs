@@ -26,6 +26,9 @@ pub struct Start<'a> {
     pub fds: &'a [RawFd],
     /// Takes the status frames; close-on-exec, so that its end of file says that execve(2) succeeded.
     pub status: RawFd,
+    /// If given: stop before anything shows our cgroups until a byte comes, which says that the caller has moved us
+    /// there; at the end of the file, exit quietly.
+    pub cgroups: Option<RawFd>,
     /// If given: stop before execve(2) until a byte comes; at the end of the file, exit quietly.
     pub park: Option<RawFd>,
     /// If given: stop before the root changes until a byte comes; at the end of the file, exit quietly.

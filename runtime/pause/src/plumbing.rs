@@ -56,6 +56,7 @@ impl Launchable {
             fds,
             status,
             park,
+            cgroups: None,
             hooks: None,
             stdio,
             console,

@@ -149,9 +149,17 @@ impl<E: Error + 'static> From<E> for Failure {
     }
 }
 
+/// The verbs whose processes enter containers, where our own file must not be within reach.
+const ENTER: [&str; 4] = ["create", "start", "run", "exec"];
+
 /// Runs the program with these arguments.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(normalise(args)) {
+    let args: Vec<OsString> = args.collect();
+    if args.iter().any(|arg| ENTER.iter().any(|verb| arg == verb)) {
+        // As early as can be, since it begins anew. When it fails, it does so again with the verb.
+        let _ = crate::spawn::protect_executable();
+    }
+    let cli = match Cli::try_parse_from(normalise(args.into_iter())) {
         Ok(cli) => cli,
         Err(err) => return usage(&err),
     };

@@ -1,8 +1,9 @@
 //! How a container comes to be; `create` and `run` differ only in how far they let it go.
 //!
 //! ```text
-//! bundle -> directory, record -> cgroup -> seccomp, compile -> spawn --+-- init: namespaces, mounts,
-//!                                    record with pid, pid file, warm --+         cgroups (all at once)
+//! bundle -> directory, record -> v2: cgroup -> seccomp, compile -> spawn
+//!                                          record with pid, pid file --+-- init: namespaces, mounts
+//!                                                          v1: cgroup --+-> 1 mounts of cgroups
 //!                                          prestart, createRuntime,  <-+-- 2 hooks (when there are any)
 //!                                          createContainer hooks     --+-> pivot_root, masks, ...
 //!                                          create: record "parked"   <-+-- 3 parked
@@ -180,9 +181,10 @@ impl Creation<'_> {
             Some(_) => Some(Hierarchies::detect()?),
             None => None,
         };
-        let attach = match &hierarchies {
-            Some(hierarchies) => self.make_cgroup(hierarchies)?,
-            None => CgroupAttach::default(),
+        let (attach, later) = match &hierarchies {
+            None => (Some(CgroupAttach::default()), None),
+            Some(all) if all.is_unified() => (Some(self.born_in_cgroup(all)?), None),
+            Some(all) => (None, Some(all)),
         };
         inherited.announce(&mut self.spec);
         if let Some(process) = self.spec.process_mut() {
@@ -192,7 +194,7 @@ impl Creation<'_> {
         let mut child = self.spawn(bundle, attach, inherited.count(), &console)?;
         let ready = self
             .remember(&child)
-            .map(|()| self.warm(hierarchies.as_ref()))
+            .and_then(|()| later.map_or(Ok(()), |all| self.move_to_cgroup(all, &mut child)))
             .and_then(|()| self.run_hooks(&mut child))
             .and_then(|()| self.complete(&mut child));
         self.child = Some(child);
@@ -219,9 +221,36 @@ impl Creation<'_> {
         }
     }
 
-    fn make_cgroup(&mut self, hierarchies: &Hierarchies) -> Result<CgroupAttach, CreateError> {
+    /// v2: a process can be made inside a cgroup, and that costs nothing.
+    fn born_in_cgroup(&mut self, hierarchies: &Hierarchies) -> Result<CgroupAttach, CreateError> {
+        self.make_cgroup(hierarchies)?;
+        let attached = self.cgroup.as_ref().map(attach).transpose();
+        let attached = attached.map_err(|err| self.cgroup_error(err))?;
+        Ok(attached.unwrap_or_default())
+    }
+
+    /// v1: there are many directories to make, and the first attach after a while waits several
+    /// milliseconds for the kernel. Init makes its mounts meanwhile.
+    fn move_to_cgroup(
+        &mut self,
+        hierarchies: &Hierarchies,
+        child: &mut Child,
+    ) -> Result<(), CreateError> {
+        self.make_cgroup(hierarchies)?;
+        if let Some(cgroup) = &self.cgroup {
+            match cgroup.attach(child.pid.unsigned_abs()) {
+                // It has failed already, and says so at the next wait.
+                Err(CgroupError::Write { source, .. }) if is_gone(&source) => {}
+                attached => attached.map_err(|err| self.cgroup_error(err))?,
+            }
+        }
+        let released = child.release_cgroups();
+        released.map_err(|source| self.spawn_error(source))
+    }
+
+    fn make_cgroup(&mut self, hierarchies: &Hierarchies) -> Result<(), CreateError> {
         let Some(path) = self.container.record.cgroup.clone() else {
-            return Ok(CgroupAttach::default());
+            return Ok(());
         };
         let cgroup = match Cgroup::create(hierarchies, &path) {
             Ok(cgroup) => cgroup,
@@ -230,19 +259,19 @@ impl Creation<'_> {
                     .log
                     .debug(&format!("no cgroup: {}", super::log::chain(&err)));
                 self.container.record.cgroup = None;
-                return Ok(CgroupAttach::default());
+                return Ok(());
             }
             Err(err) => return Err(self.cgroup_error(err)),
         };
-        let attach = self.set_up(&cgroup);
+        let limited = self.limit(&cgroup);
         // One that others are in is not ours, so the clean-up must not touch it.
-        if !matches!(attach, Err(CreateError::CgroupInUse { .. })) {
+        if !matches!(limited, Err(CreateError::CgroupInUse { .. })) {
             self.cgroup = Some(cgroup);
         }
-        attach
+        limited
     }
 
-    fn set_up(&self, cgroup: &Cgroup) -> Result<CgroupAttach, CreateError> {
+    fn limit(&self, cgroup: &Cgroup) -> Result<(), CreateError> {
         let failed = |err| self.cgroup_error(err);
         let pids = cgroup.pids().map_err(failed)?;
         if !pids.is_empty() {
@@ -253,28 +282,18 @@ impl Creation<'_> {
             });
         }
         let linux = self.spec.linux().as_ref();
-        if let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) {
-            cgroup.apply(resources).map_err(failed)?;
-        }
-        attach(cgroup).map_err(failed)
-    }
-
-    /// On v1 the first attach after a while waits several milliseconds. Init attaches as late as it
-    /// can, so while it makes its mounts an attach of our own, which moves nothing, makes them pass.
-    fn warm(&self, hierarchies: Option<&Hierarchies>) {
-        if let (Some(hierarchies), Some(_)) = (hierarchies, &self.cgroup) {
-            // The attach that counts reports for itself.
-            let _ = hierarchies.warm();
-        }
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        resources.map_or(Ok(()), |resources| cgroup.apply(resources).map_err(failed))
     }
 
     fn spawn(
         &self,
         bundle: &Path,
-        cgroup: CgroupAttach,
+        cgroup: Option<CgroupAttach>,
         preserve_fds: u32,
         console: &Console,
     ) -> Result<Child, CreateError> {
+        let moved_later = cgroup.is_none();
         let parked = self.until == Until::Parked;
         let fifos = parked
             .then(|| self.container.dir.make_fifos())
@@ -295,7 +314,7 @@ impl Creation<'_> {
             spec: &self.spec,
             bundle,
             rootfs: Rootfs::Bundle,
-            cgroup,
+            cgroup: cgroup.unwrap_or_default(),
             seccomp,
             settings,
         })?;
@@ -312,6 +331,7 @@ impl Creation<'_> {
             park,
             status,
             console: console.for_child(),
+            cgroups: moved_later,
             hooks: has(&self.spec, &BEFORE_PIVOT),
             ..Options::default()
         };
@@ -451,6 +471,10 @@ impl Creation<'_> {
             }
         }
     }
+}
+
+fn is_gone(err: &io::Error) -> bool {
+    err.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 /// The hooks that init has to wait for.

@@ -15,6 +15,7 @@ pub(crate) fn shield(start: &Start<'_>, more: &[Option<RawFd>]) -> Result<(), Fa
     let mut count = 0;
     let fixed = [
         Some(start.status),
+        start.cgroups,
         start.park,
         start.hooks,
         start.console,
@@ -61,6 +62,14 @@ fn close_between(sorted: &[RawFd]) -> Result<(), Errno> {
 pub(crate) fn attaches_late(record: &Record<'_>) -> bool {
     let mut joined = record.rows(&layout::JOINS).map(|row| row.word(0));
     !record.has(flag::EXEC) && !joined.any(|kind| kind & k::CLONE_NEWCGROUP != 0)
+}
+
+/// Waits until the caller has moved us into our cgroups, if it does.
+pub(crate) fn await_cgroups(start: &Start<'_>) -> Result<(), Fault> {
+    match start.cgroups {
+        Some(gate) if !fs::read_byte(gate)? => process::exit(125),
+        _ => Ok(()),
+    }
 }
 
 /// Moves into the cgroups whose `cgroup.procs` files came along.
