@@ -44,7 +44,12 @@ pub(crate) fn open_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd>
 /// and what the umask takes of them is missing.
 pub(crate) fn create_file(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(fs::openat(dir, name, flags, Mode::from_raw_mode(mode & 0o777))?)
+    Ok(fs::openat(
+        dir,
+        name,
+        flags,
+        Mode::from_raw_mode(mode & 0o777),
+    )?)
 }
 
 /// openat(2) with `O_TMPFILE` in the directory `dir`: a file without a name.

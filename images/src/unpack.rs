@@ -206,6 +206,25 @@ impl Store {
         Ok(())
     }
 
+    /// Removes what killed unpackers of any layer left; what others are at stays.
+    pub(crate) fn sweep_all(&self) -> std::io::Result<()> {
+        for entry in fs_err::read_dir(self.partial_layers())? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let Some((owner, rest)) = name.split_once('.') else {
+                continue;
+            };
+            let lock_path = self.partial_layers().join(format!("{owner}.lock"));
+            if rest == "lock" {
+                continue;
+            }
+            if let Some(lock) = DirLock::attempt(&lock_path)? {
+                remove_tree(&self.partial_layers().join(&name))?;
+                lock.remove(&lock_path);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the finished tree its final name. It is good for this boot; see [`Store::settle`].
     fn install(&self, scratch: &Scratch, diff_id: &Digest) -> std::io::Result<PathBuf> {
         let record = LayerRecord {

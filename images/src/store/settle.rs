@@ -15,7 +15,8 @@
 //!
 //! [`Store::settle`] flushes and marks. It runs some seconds after an image was recorded, in a thread
 //! that the end of the process just ends, and in `prune` and `fsck`. What is small and refers to
-//! other things (image records, manifests, configs) is flushed at once.
+//! other things (image records, manifests, configs) is flushed at once. The thread also removes what
+//! killed unpackers left.
 
 use std::fs::File;
 use std::io;
@@ -84,7 +85,9 @@ impl Store {
             }
             // First, so that what is recorded during the flush gets one of its own.
             store.inner.settling.store(false, Ordering::Release);
-            if let Err(err) = store.settle() {
+            let swept = store.sweep_all();
+            let swept = swept.map_err(|source| StoreError::Write { source });
+            if let Err(err) = swept.and_then(|()| store.settle()) {
                 tracing::warn!(err = %crate::pull::chain(&err), "cannot flush the image store");
             }
         };

@@ -125,6 +125,30 @@ fn a_layer_of_a_killed_process_is_good_until_the_power_fails() {
 }
 
 #[test]
+fn what_dead_unpackers_left_is_swept_and_what_live_ones_do_is_not() {
+    let bench = Bench::new();
+    let partial = bench.store.partial_layers();
+    let [dead, live] = ["dead", "live"].map(|text| Digest::sha256(text.as_bytes()));
+    for digest in [&dead, &live] {
+        let tree = partial.join(format!("{}.1-1/tree/dir", digest.hex()));
+        std::fs::create_dir_all(&tree).unwrap();
+        std::fs::write(tree.join("file"), "half").unwrap();
+    }
+    std::fs::create_dir_all(partial.join("trash.1-2/tree")).unwrap();
+    let lock = DirLock::wait(&partial.join(format!("{}.lock", live.hex()))).unwrap();
+    bench.store.sweep_all().unwrap();
+    let left: Vec<_> = std::fs::read_dir(&partial)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.ends_with(".lock"))
+        .collect();
+    assert_eq!(left, [format!("{}.1-1", live.hex())]);
+    drop(lock);
+    bench.store.sweep_all().unwrap();
+    bench.assert_no_leftovers();
+}
+
+#[test]
 fn an_unpacking_is_called_off_also_while_it_waits() {
     if !is_root("an_unpacking_is_called_off_also_while_it_waits") {
         return;
