@@ -66,7 +66,7 @@ pub fn require_root() -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::failed(
-        "rkubelet must run as root (it makes namespaces, mounts and cgroups); try `sudo rkubelet ...`",
+        "must run as root (it makes namespaces, mounts and cgroups); try `sudo rkubelet ...`",
     ))
 }
 
