@@ -178,8 +178,13 @@ async fn find_local(
 ) -> Result<Option<Image>, PullError> {
     let (store, name) = (store.clone(), reference.to_string());
     let found = blocking(move || {
-        let Some(image) = store.find(&name)? else {
-            return Ok(None);
+        let image = match store.find(&name) {
+            Ok(Some(image)) => image,
+            // Its configuration is gone or damaged: a pull brings it again.
+            Ok(None) | Err(StoreError::Vanished { .. } | StoreError::Config { .. }) => {
+                return Ok(None);
+            }
+            Err(err) => return Err(err),
         };
         // A layer that went missing is mended by pulling again.
         let whole = store.lowerdirs(&image).is_ok();

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::durable::{is_still, named, sync_dir, unique};
-use super::settle::FLUSHED;
+use super::settle::{FLUSHED, is_flushed};
 use super::{Store, StoreError};
 use crate::digest::{Digest, Hasher};
 use crate::sys;
@@ -128,16 +128,19 @@ impl Store {
     /// a record that refers to them may follow at once.
     pub fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<PathBuf, StoreError> {
         let mut partial = match self.partial(digest)? {
-            Claim::Complete(path) => return Ok(path),
+            Claim::Complete(path) if is_flushed(&path) => return Ok(path),
+            // It came as a download.
+            Claim::Complete(path) => {
+                let flushed = File::open(&path).and_then(|file| flush(&file));
+                flushed.map_err(|source| write_failed(&path, &source))?;
+                return Ok(path);
+            }
             Claim::Open(partial) => partial,
         };
         partial.restart()?;
         partial.write(bytes)?;
         partial.verify(bytes.len() as u64)?;
-        let flushed = partial.file.sync_all();
-        flushed
-            .and_then(|()| sys::fchmod(partial.file.as_fd(), FLUSHED))
-            .map_err(|source| write_failed(&partial.path, &source))?;
+        flush(&partial.file).map_err(|source| write_failed(&partial.path, &source))?;
         let blob = partial.install()?;
         sync_dir(&self.blobs_dir(digest.algorithm()))
             .map_err(|source| StoreError::Write { source })?;
@@ -246,6 +249,12 @@ impl Drop for Partial {
             drop(std::fs::remove_file(&self.path));
         }
     }
+}
+
+/// Flushes a sound blob and says so in its mode.
+fn flush(file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    sys::fchmod(file.as_fd(), FLUSHED)
 }
 
 fn write_failed(path: &Path, source: &io::Error) -> StoreError {

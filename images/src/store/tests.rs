@@ -25,7 +25,7 @@ impl Bench {
     }
 
     /// A blob as a download puts it: not flushed.
-    fn put(&self, digest: &Digest, bytes: &[u8]) -> PathBuf {
+    pub(super) fn put(&self, digest: &Digest, bytes: &[u8]) -> PathBuf {
         match self.store.partial(digest).unwrap() {
             Claim::Complete(path) => path,
             Claim::Open(mut partial) => {

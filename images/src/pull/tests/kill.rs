@@ -53,6 +53,20 @@ async fn a_pull_dropped_while_it_unpacks_stops_and_cleans_up() {
     assert_eq!(bench.registry.seen_at(&bench.layer_digest(0)).len(), 1);
 }
 
+#[tokio::test]
+async fn an_image_without_its_configuration_is_pulled_again() {
+    let bench = Bench::small();
+    let image = bench.pull().await.unwrap();
+    let store = bench.store();
+    fs_err::remove_file(store.blob(&image.id).unwrap()).unwrap();
+    assert!(matches!(
+        store.find(&bench.name()),
+        Err(StoreError::Vanished { .. })
+    ));
+    assert_eq!(bench.pull().await.unwrap().id, image.id);
+    assert!(store.fsck(crate::store::Repair::Report).unwrap().is_clean());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_power_cut_only_what_is_lost_is_fetched() {
     let bench = Bench::new(TestImage::noise(2, 1 << 20));

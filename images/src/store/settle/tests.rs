@@ -122,6 +122,18 @@ fn without_a_boot_id_layers_are_flushed_at_once() {
 }
 
 #[test]
+fn what_a_record_refers_to_is_flushed_however_it_came() {
+    let bench = Bench::new();
+    let digest = Digest::sha256(b"{}");
+    let blob = bench.put(&digest, b"{}");
+    assert!(!is_flushed(&blob));
+    for _ in 0..2 {
+        assert_eq!(bench.store.put_blob(&digest, b"{}").unwrap(), blob);
+        assert!(is_flushed(&blob));
+    }
+}
+
+#[test]
 fn the_boot_has_an_id() {
     let boot = this_boot().expect("Linux says");
     assert_eq!(boot.len(), 36, "{boot}");
