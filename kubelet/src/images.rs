@@ -180,14 +180,19 @@ impl Images {
         let store = self.store.clone();
         let wanted = reference.to_string();
         let local = tokio::task::spawn_blocking(move || store.find(&wanted)).await;
-        let local = local
-            .map_err(|_| ImageError::Interrupted {
-                name: name.to_owned(),
-            })?
-            .map_err(|source| ImageError::Store {
-                name: name.to_owned(),
-                source,
-            })?;
+        let local = match local.map_err(|_| ImageError::Interrupted {
+            name: name.to_owned(),
+        })? {
+            Ok(local) => local,
+            Err(source) if container.image_pull_policy.as_deref() == Some("Never") => {
+                return Err(ImageError::Store {
+                    name: name.to_owned(),
+                    source,
+                });
+            }
+            // A pull mends what is damaged, and says what it cannot mend.
+            Err(_) => None,
+        };
         match (container.image_pull_policy.as_deref(), local) {
             (Some("Never"), Some(image)) => Ok((image, false)),
             (Some("Never"), None) => Err(ImageError::Never {
