@@ -102,22 +102,39 @@ pub(super) struct Context {
     pub(super) cgroups_required: bool,
 }
 
+/// The flags of a verb are only built once it is found to be the one: there are many.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Verb {
+    /// Create a container, to be started later
     Create(create::Create),
+    /// Start the program of a created container
     Start(start::Start),
+    /// Print the state of a container as JSON
     State(state::State),
+    /// Send a signal to a container's first process
     Kill(kill::Kill),
+    /// Delete a container that has stopped
     Delete(delete::Delete),
+    /// Create a container and run its program
     Run(run::Run),
+    /// Run another process in a container
     Exec(exec::Exec),
+    /// List the containers of the state directory
     List(list::List),
+    /// Show the processes of a container
     Ps(ps::Ps),
+    /// Print what a container uses, as lines of JSON
     Events(events::Events),
+    /// Change the resource limits of a container
     Update(update::Update),
+    /// Suspend all processes of a container
     Pause(pause::Pause),
+    /// Resume the processes of a paused container
     Resume(pause::Resume),
+    /// Write a config.json to start from
     Spec(spec::WriteSpec),
+    /// Print what the runtime supports, as JSON
     Features(features::PrintFeatures),
     #[command(hide = true)]
     Checkpoint(checkpoint::Unsupported),
@@ -309,7 +326,19 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// The calls that conmon and containerd's shim make.
+    /// The list shows what stands at the verb; its own help, what stands at its flags.
+    #[test]
+    fn verbs_are_described_alike() {
+        let listed = Cli::command();
+        let mut built = Cli::command();
+        built.build();
+        for verb in listed.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let about = |one: &clap::Command| one.get_about().unwrap().to_string();
+            let full = built.find_subcommand(verb.get_name()).unwrap();
+            assert_eq!(about(verb), about(full));
+        }
+    }
+
     #[test]
     fn the_calls_of_engines_are_understood() {
         for line in [
