@@ -49,10 +49,10 @@ impl DockerRegistry {
         Some(DockerRegistry { running })
     }
 
-    /// What it wrote so far.
+    /// What it wrote so far: a line a request.
     #[must_use]
     pub fn log(&self) -> String {
-        self.running.stderr()
+        self.running.stdout() + &self.running.stderr()
     }
 }
 

@@ -11,6 +11,8 @@ mod bad_input;
 mod detached;
 #[path = "e2e/environment.rs"]
 mod environment;
+#[path = "e2e/hostile.rs"]
+mod hostile;
 #[path = "e2e/manifests.rs"]
 mod manifests;
 #[path = "e2e/pods.rs"]
@@ -19,6 +21,8 @@ mod pods;
 mod ports;
 #[path = "e2e/probes.rs"]
 mod probes;
+#[path = "e2e/pull.rs"]
+mod pull;
 #[path = "e2e/security.rs"]
 mod security;
 #[path = "e2e/support.rs"]
