@@ -1,1 +1,0 @@
-//! Benchmarks against the limits and against peers.
