@@ -1,6 +1,6 @@
 //! The suite `oci`: one container by the OCI command line, from nothing to nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -156,7 +156,7 @@ impl Drop for Cgroup {
 }
 
 /// Directories only: the files in them are the kernel's.
-fn remove_tree(dir: &PathBuf) {
+fn remove_tree(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return;
     };

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -191,7 +191,7 @@ impl Registry {
     }
 }
 
-fn configuration(address: &str, storage: &PathBuf) -> String {
+fn configuration(address: &str, storage: &Path) -> String {
     format!(
         "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
          http: {{addr: \"{address}\"}}\n",
