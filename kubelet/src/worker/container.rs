@@ -101,7 +101,11 @@ impl Worker {
         let image = self
             .node
             .images
-            .ensure(&self.record, container, &self.reporter)
+            .ensure(
+                &self.record,
+                &self.with_pull_policy(container, attempt),
+                &self.reporter,
+            )
             .await?;
         self.state.containers[index].image_id = image.id.to_string();
         self.reporter
@@ -172,6 +176,16 @@ impl Worker {
             format!("pid {pid}, try {}", attempt + 1),
         );
         Ok(())
+    }
+
+    /// The command that admitted the pod has just asked the registry; the first try does not ask again.
+    fn with_pull_policy(&self, container: &Container, attempt: u32) -> Container {
+        let mut container = container.clone();
+        let asked = self.record.fail_fast && attempt == 0 && !self.state.was_up;
+        if asked && container.image_pull_policy.as_deref() == Some("Always") {
+            container.image_pull_policy = Some("IfNotPresent".to_owned());
+        }
+        container
     }
 
     fn make_files(&self, dir: &Path, container: &Container, attempt: u32) -> std::io::Result<()> {
