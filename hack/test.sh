@@ -62,8 +62,9 @@ step() {
   fi
   failed+=("$name")
   echo "---- $name failed; the end of $logs/$name.log:"
-  if grep -q '^failures:' "$logs/$name.log"; then
-    sed -n '/^failures:/,$p' "$logs/$name.log" | tail -n 400
+  if grep -q '^failures:$' "$logs/$name.log"; then
+    # Of each binary with a failure, what its failed tests said.
+    awk '/^failures:$/ { on = 1 } on { print } /^test result:/ { on = 0 }' "$logs/$name.log" | tail -n 400
   else
     tail -n 60 "$logs/$name.log"
   fi
@@ -104,6 +105,11 @@ if [ -n "$new" ]; then
   echo "$new"
 fi
 
+# The cgroups that pods have in common go with a reset, when no pod of any host is in them.
+scratch=$(mktemp -d)
+[ "$(id -u)" != 0 ] || unshare --net env RKUBELET_ROOT="$scratch/lib" RKUBELET_RUN_ROOT="$scratch/run" RKUBELET_LOG_ROOT="$scratch/log" \
+  "$target/debug/rkubelet" reset --force >"$logs/reset.log" 2>&1 || failed+=(reset)
+rm -rf "$scratch"
 if left_behind; then
   failed+=(leftovers)
   echo "---- left behind by the tests:"

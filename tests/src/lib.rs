@@ -29,5 +29,5 @@ pub use image::{Rootfs, busybox_image};
 pub use invocation::{Invocation, Outcome, Running};
 pub use netns::{NetNs, http_get, udp_ask};
 pub use registry::{DockerRegistry, FixtureOn};
-pub use snapshot::{Snapshot, exclusive};
+pub use snapshot::Snapshot;
 pub use wait::{eventually, limit};

@@ -2,7 +2,6 @@
 use crate::clean;
 use crate::host::Host;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::Path;
 
 /// Files, mounts, devices, packet-filter rules and processes of a host, as lines.
@@ -64,20 +63,4 @@ fn walk(dir: &Path, base: &Path, lines: &mut BTreeSet<String>) {
         let shown = path.strip_prefix(base).unwrap_or(&path);
         lines.insert(format!("file {}", shown.display()));
     }
-}
-
-/// Held by tests that touch what all hosts share (the real machine's cgroups, say): one at a time on this machine.
-///
-/// # Panics
-/// When the lock file cannot be made.
-#[must_use]
-pub fn exclusive(what: &str) -> impl Drop + use<> {
-    struct Lock(#[expect(dead_code, reason = "held, not read: closing it unlocks")] File);
-    impl Drop for Lock {
-        fn drop(&mut self) {}
-    }
-    let path = std::env::temp_dir().join(format!("rkube-tests.{what}.lock"));
-    let file = File::create(path).expect("a lock file");
-    file.lock().expect("a lock");
-    Lock(file)
 }

@@ -27,5 +27,7 @@ mod pull;
 mod security;
 #[path = "e2e/support.rs"]
 mod support;
+#[path = "e2e/terminal.rs"]
+mod terminal;
 #[path = "e2e/verbs.rs"]
 mod verbs;
