@@ -64,6 +64,10 @@ impl Bed {
         let dir = tempfile::Builder::new()
             .prefix("rkube-bench.")
             .tempdir_in("/var/tmp")?;
+        let run = dir.path().join("run");
+        std::fs::create_dir(&run)?;
+        mount("tmpfs", &run, "tmpfs", MountFlags::empty(), c"mode=0755")
+            .context("mount a tmpfs for what programs keep in /run")?;
         let exe = std::env::current_exe().context("find this program")?;
         let bin = exe.parent().unwrap_or(Path::new("/")).to_owned();
         let stderr = File::options()
@@ -77,6 +81,11 @@ impl Bed {
     /// The directory, on a disk.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// A new directory in memory, for what programs keep in /run.
+    pub(crate) fn run_dir(&self, name: &str) -> Result<PathBuf> {
+        self.subdir(&format!("run/{name}"))
     }
 
     /// A new directory in it.
@@ -151,6 +160,13 @@ impl Bed {
             .and_then(|_| stderr.read_to_string(&mut text));
         let lines: Vec<_> = text.trim().lines().rev().take(3).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        // Or the directory could not be removed.
+        let _ = unmount(&self.dir().join("run"), UnmountFlags::DETACH);
     }
 }
 

@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Kubelet {
     program: PathBuf,
     dir: PathBuf,
+    run: PathBuf,
 }
 
 impl Kubelet {
@@ -34,6 +35,7 @@ impl Kubelet {
         let kubelet = Self {
             program: bed.ours("rkubelet")?,
             dir: bed.subdir(dir)?,
+            run: bed.run_dir(dir)?,
         };
         let mut import = kubelet.command();
         import
@@ -47,13 +49,9 @@ impl Kubelet {
     /// The program with the options that keep it in its place.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        for (option, dir) in [
-            ("--root", "lib"),
-            ("--run-root", "run"),
-            ("--log-root", "log"),
-        ] {
-            command.arg(option).arg(self.dir.join(dir));
-        }
+        command.arg("--root").arg(self.dir.join("lib"));
+        command.arg("--run-root").arg(&self.run);
+        command.arg("--log-root").arg(self.dir.join("log"));
         command
     }
 
@@ -90,7 +88,6 @@ impl Kubelet {
 
     /// The pid of the background process, if there is one.
     pub(crate) fn agent(&self) -> Option<u32> {
-        let run = self.dir.join("run");
         let entries = std::fs::read_dir("/proc").ok()?;
         let pids = entries
             .flatten()
@@ -100,7 +97,7 @@ impl Kubelet {
             let mut words = line.split(|byte| *byte == 0);
             words
                 .clone()
-                .any(|word| word == run.as_os_str().as_encoded_bytes())
+                .any(|word| word == self.run.as_os_str().as_encoded_bytes())
                 && words.any(|word| word == b"agent")
         };
         pids.into_iter().find(is_agent)

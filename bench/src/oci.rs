@@ -71,7 +71,7 @@ fn contestants<'a>(bed: &'a Bed, bundle: &Path) -> Result<Vec<Contestant<'a>>> {
 }
 
 fn run<'a>(bed: &'a Bed, name: &str, path: &Path, bundle: &Path) -> Result<Contestant<'a>> {
-    let root = bed.subdir(&format!("oci/{name}"))?;
+    let root = bed.run_dir(&format!("oci/{name}"))?;
     let id = format!("rkube-bench-{name}");
     let mut command = Command::new(path);
     command

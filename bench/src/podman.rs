@@ -15,6 +15,7 @@ use crate::bed::{self, Bed};
 pub(crate) struct Podman {
     program: PathBuf,
     dir: PathBuf,
+    run: PathBuf,
     used: Cell<bool>,
 }
 
@@ -28,6 +29,7 @@ impl Podman {
         let podman = Self {
             program,
             dir: bed.subdir(dir)?,
+            run: bed.run_dir(dir)?,
             used: Cell::new(false),
         };
         std::fs::write(podman.configuration(), limits())?;
@@ -49,8 +51,8 @@ impl Podman {
         let mut command = Command::new(&self.program);
         command.env("CONTAINERS_CONF", self.configuration());
         command.arg("--root").arg(self.dir.join("root"));
-        command.arg("--runroot").arg(self.dir.join("run"));
-        command.arg("--tmpdir").arg(self.dir.join("tmp"));
+        command.arg("--runroot").arg(self.run.join("run"));
+        command.arg("--tmpdir").arg(self.run.join("tmp"));
         command
             .arg("--network-config-dir")
             .arg(self.dir.join("networks"));
@@ -77,6 +79,7 @@ impl Podman {
         );
         let _ = bed::output(self.command().args(["rm", "--all", "--force", "--time=0"]));
         self.forget_mounts()?;
+        std::fs::remove_dir_all(&self.run)?;
         std::fs::remove_dir_all(&self.dir)?;
         Ok(())
     }
@@ -88,7 +91,11 @@ impl Podman {
     pub(crate) fn forget_mounts(&self) -> Result<()> {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
         let places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-        for place in places.filter(|place| Path::new(place).starts_with(&self.dir)) {
+        for place in places.filter(|place| {
+            [&self.dir, &self.run]
+                .iter()
+                .any(|dir| Path::new(place).starts_with(dir))
+        }) {
             let _ = unmount(place, UnmountFlags::DETACH);
         }
         Ok(())

@@ -33,7 +33,7 @@ const METRICS: [&str; 4] = [
 /// # Errors
 /// When the image cannot be made, or the user has asked for the end.
 pub(crate) fn suite(bed: &Bed, settings: &Settings) -> Result<Vec<Table>> {
-    let dir = bed.subdir("run")?;
+    let dir = bed.subdir("play")?;
     let (rootfs, web, keeper) = (
         dir.join("rootfs.tar"),
         dir.join("web.json"),
@@ -48,7 +48,7 @@ pub(crate) fn suite(bed: &Bed, settings: &Settings) -> Result<Vec<Table>> {
              down`; the container ends at once at SIGTERM. `after the processes' end` is from the end of the container's first process \
              until the command returns. `agent there`: another detached pod runs, so the background process is up.",
         );
-    let ours = Kubelet::new(bed, "run/rkubelet", &rootfs);
+    let ours = Kubelet::new(bed, "play/rkubelet", &rootfs);
     let mut contestants = Vec::new();
     match &ours {
         Ok(kubelet) => {
@@ -102,7 +102,7 @@ fn of_ours<'a>(
 }
 
 fn of_podman<'a>(bed: &'a Bed, rootfs: &Path, web: &Path) -> Contestant<'a> {
-    let made = Podman::new(bed, "run/podman").and_then(|podman| {
+    let made = Podman::new(bed, "play/podman").and_then(|podman| {
         let mut import = podman.command();
         import.args(["import", "--quiet"]).arg(rootfs).arg(IMAGE);
         bed::output(&mut import).context("podman import")?;

@@ -73,7 +73,7 @@ impl Pod {
         let guard = oci::Cgroup(cgroup.clone());
         let own = Cgroup::create(&hierarchies, format!("{cgroup}/sup").as_ref())?;
         let supervisor = Supervisor::launch(&SandboxConfig {
-            dir: dir.join("run"),
+            dir: bed.run_dir("pod")?,
             hostname: "bench".to_owned(),
             cgroup: attach(&own)?,
             ..SandboxConfig::default()
@@ -86,7 +86,7 @@ impl Pod {
             target: File::open("/dev/null")?.into(),
             sleeper: own,
             spec: spec("/stamp-program")?,
-            seccomp: Cache::new(Some(bed.subdir("pod/seccomp")?)),
+            seccomp: Cache::new(Some(bed.run_dir("pod-seccomp")?)),
             count: Cell::new(0),
             dir,
             _cgroups: guard,
