@@ -241,6 +241,42 @@ fn a_short_detached_pod_is_kept_with_its_end() {
     assert_eq!(host.uids(), Vec::<String>::new());
 }
 
+/// Last words come from the file for them, or from the log if the policy says so and there was a failure.
+#[test]
+fn last_words_are_kept() {
+    let Some(host) = Host::new() else { return };
+    let fallback = json!({"terminationMessagePolicy": "FallbackToLogsOnError"});
+    let containers = [
+        sh(
+            "file",
+            "echo written > /dev/termination-log; echo logged; exit 1",
+        ),
+        with(
+            sh("other", "echo elsewhere > /tmp/why; exit 1"),
+            json!({"terminationMessagePath": "/tmp/why"}),
+        ),
+        with(sh("log", "echo logged; exit 1"), fallback.clone()),
+        with(sh("fine", "echo logged"), fallback),
+        sh("silent", "echo logged; exit 1"),
+    ];
+    host.detach(&pod("p", &containers, json!({}))).ok();
+    let pod = eventually(10, "the pod's end", || {
+        listed(&host, "p").filter(|pod| pod["status"]["phase"] == "Failed")
+    });
+    let statuses = pod["status"]["containerStatuses"].as_array().unwrap();
+    let said: Vec<&str> = statuses
+        .iter()
+        .map(|status| {
+            status["state"]["terminated"]["message"]
+                .as_str()
+                .unwrap_or("")
+                .trim_end()
+        })
+        .collect();
+    assert_eq!(said, ["written", "elsewhere", "logged", "", ""]);
+    rk(&host, &["rm", "p"]).ok();
+}
+
 #[test]
 fn reset_leaves_no_trace() {
     let Some(host) = Host::new() else { return };
