@@ -15,8 +15,17 @@ fn server(name: &str, ports: Value) -> String {
     )
 }
 
+/// The state of the pod once its container is on record as running.
+fn running_state(host: &Host, name: &str) -> Value {
+    eventually(5, "the pod's state", || {
+        let state = host.state(name)?;
+        state["containers"][0]["state"]["Running"]["pid"].as_u64()?;
+        Some(state)
+    })
+}
+
 fn pod_ip(host: &Host, name: &str) -> String {
-    host.state(name).unwrap()["pod_ip"]
+    running_state(host, name)["pod_ip"]
         .as_str()
         .unwrap()
         .to_owned()
@@ -24,8 +33,7 @@ fn pod_ip(host: &Host, name: &str) -> String {
 
 /// Echoes datagrams on port 81 of the pod until the pod ends; busybox has no server for them.
 fn echo_datagrams(host: &Host, name: &str) {
-    let state = host.state(name).unwrap();
-    let pid = state["containers"][0]["state"]["Running"]["pid"]
+    let pid = running_state(host, name)["containers"][0]["state"]["Running"]["pid"]
         .as_u64()
         .unwrap();
     let netns = rkube_tests::NetNs::of_process(u32::try_from(pid).unwrap()).unwrap();
