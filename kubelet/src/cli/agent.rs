@@ -12,6 +12,8 @@ impl Agent {
     /// # Errors
     /// When the host's state cannot be used.
     pub async fn execute(self, global: &Global) -> Result<u8, Failure> {
+        // It was started as /proc/self/exe, and would be called `exe`.
+        let _ = rustix::thread::set_name(c"rkubelet");
         crate::sandbox::warm_cgroups();
         let node = open::node(global)?;
         crate::agent::serve(node)

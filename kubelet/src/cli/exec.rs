@@ -80,11 +80,13 @@ impl Exec {
                 crate::error::chain(&err)
             ),
         };
+        // Before it runs: a signal that comes right after its first word is already its own.
+        let signals = Watched::new(self.tty).map_err(|err| Failure::of(&err))?;
         if self.tty {
             let (supervisor, running) =
                 crate::sandbox::exec(&spec, &ExecStreams::Terminal).map_err(failed)?;
             let terminal = Terminal::join(&running, self.stdin).map_err(|err| Failure::of(&err))?;
-            let exited = wait(supervisor, &running, Some(&terminal)).await?;
+            let exited = wait(supervisor, &running, Some(&terminal), signals).await?;
             terminal.finish();
             return Ok(code(&exited));
         }
@@ -93,7 +95,7 @@ impl Exec {
         let (supervisor, running) = crate::sandbox::exec(&spec, &fds).map_err(failed)?;
         // The program's ends are its own now; ours would keep the pipes open.
         drop(streams);
-        let exited = wait(supervisor, &running, None).await?;
+        let exited = wait(supervisor, &running, None, signals).await?;
         pumps.finish();
         Ok(code(&exited))
     }
@@ -112,18 +114,11 @@ async fn wait(
     mut supervisor: Supervisor,
     running: &Running,
     terminal: Option<&Terminal>,
+    mut signals: Watched,
 ) -> Result<Exited, Failure> {
     let io = |err: std::io::Error| Failure::of(&err);
     let socket = supervisor.as_fd().try_clone_to_owned().map_err(io)?;
     let ready = sys::readable(socket).map_err(io)?;
-    // With a terminal, its keys are the program's business; a hang-up or an order to end is still ours to pass on.
-    let forwarded: &[i32] = if terminal.is_some() {
-        &[1, 15]
-    } else {
-        &FORWARDED
-    };
-    let mut signals = Signals::new(forwarded).map_err(io)?;
-    let mut resized = signal(SignalKind::window_change()).map_err(io)?;
     loop {
         loop {
             match supervisor.next_event() {
@@ -137,14 +132,31 @@ async fn wait(
         }
         tokio::select! {
             guard = ready.readable() => guard.map_err(io)?.clear_ready(),
-            number = signals.next() => {
+            number = signals.forwarded.next() => {
                 // One that has ended meanwhile needs none.
                 let _ = supervisor.signal_exec(running, number);
             }
-            Some(()) = resized.recv() => if let Some(terminal) = terminal {
+            Some(()) = signals.resized.recv() => if let Some(terminal) = terminal {
                 terminal.resize();
             },
         }
+    }
+}
+
+/// The signals that concern the program.
+struct Watched {
+    forwarded: Signals,
+    resized: Signal,
+}
+
+impl Watched {
+    /// With a terminal, its keys are the program's business; a hang-up or an order to end is still ours to pass on.
+    fn new(terminal: bool) -> std::io::Result<Self> {
+        let forwarded: &[i32] = if terminal { &[1, 15] } else { &FORWARDED };
+        Ok(Watched {
+            forwarded: Signals::new(forwarded)?,
+            resized: signal(SignalKind::window_change())?,
+        })
     }
 }
 

@@ -57,7 +57,8 @@ fn unharmed(pod: &mut Pod, fds: usize) {
         "{shown:?}"
     );
     let pid = pod.supervisor.pid();
-    eventually("all descriptors are closed", || open_fds(pid).len() == fds);
+    // Fewer is as well: when they were counted, the container's start may just have been under way.
+    eventually("all descriptors are closed", || open_fds(pid).len() <= fds);
 }
 
 #[test]
