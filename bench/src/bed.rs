@@ -166,7 +166,7 @@ impl Bed {
 impl Drop for Bed {
     fn drop(&mut self) {
         // Or the directory could not be removed.
-        let _ = unmount(&self.dir().join("run"), UnmountFlags::DETACH);
+        let _ = unmount(self.dir().join("run"), UnmountFlags::DETACH);
     }
 }
 
@@ -210,7 +210,7 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 const PREFIX: &str = "/var/tmp/rkube-bench.";
 const RANDOM: usize = 6;
 
-/// A command line, for people to repeat. `$BED` is the directory of the bench.
+/// A command line, for people to repeat; our programs are where `make build` leaves them, and `$BED` is the directory of the bench.
 pub(crate) fn words(command: &Command) -> String {
     let mut words = vec![command.get_program()];
     words.extend(command.get_args());
@@ -227,6 +227,11 @@ pub(crate) fn words(command: &Command) -> String {
 }
 
 fn without_random(word: &str) -> String {
+    let exe = std::env::current_exe().unwrap_or_default();
+    let ours = exe.parent().map(|dir| Path::new(word).strip_prefix(dir));
+    if let Some(Ok(program)) = ours {
+        return format!("target/release/{}", program.display());
+    }
     let after = |start: usize| word.get(start + PREFIX.len() + RANDOM..);
     match word
         .find(PREFIX)

@@ -39,7 +39,12 @@ pub(crate) fn suite(bed: &Bed, settings: &Settings) -> Result<Vec<Table>> {
              seccomp filter. cgroup attaches are warm: another process was moved just before.",
         )
         .note(
-            "The floors are the same system calls made by the bench itself, from a C-like fork; they have no \
+            "The layers are on disk, what is written on a tmpfs: each overlay mount makes and removes files, and ext4 does not give out \
+             the number of a removed file for some seconds; at the pace of a benchmark it then looks for others for milliseconds, which \
+             no host that starts a container now and then does.",
+        )
+        .note(
+            "The floors are the same system calls made by the bench itself, after a plain fork; they have no \
              supervisor, no log and check nothing.",
         );
     let one = |ms: f64| vec![ms];

@@ -37,9 +37,8 @@ pub(crate) fn suite(bed: &Bed, settings: &Settings) -> Result<Vec<Table>> {
             layout.unpacked / 1_000_000
         ))
         .note(
-            "Before each run the file system is synced. `wall` is until the command ends: rkubelet has synced what it unpacked by \
-             then, podman and tar have not. `and on disk` is until a syncfs after it has ended, for all alike: the fair \
-             comparison, and what the limits are on. tar unpacks one layer after the other into one directory each.",
+            "Before each run the file system is synced. `wall` is until the command ends; `and on disk` until a syncfs after it has \
+             ended, for all alike. tar unpacks one layer after the other into one directory each.",
         );
     let registry = Registry::start(bed, &layout)?;
     let contestants = vec![

@@ -233,12 +233,13 @@ pub(crate) fn page(facts: &[String], tables: &[Table]) -> String {
         let _ = writeln!(out, "* {fact}");
     }
     out.push('\n');
-    let head = ["limit on", "measured", "limit", ""].map(str::to_owned);
-    let checks = tables.iter().flat_map(|table| &table.checks);
-    let rows: Vec<_> = std::iter::once(head)
-        .chain(checks.map(Check::cells))
-        .map(|cells| cells.to_vec())
-        .collect();
+    let head = ["table", "limit on", "measured", "limit", ""].map(str::to_owned);
+    let mut rows = vec![head.to_vec()];
+    for table in tables {
+        let title = [table.title.clone()];
+        let cells = table.checks.iter().map(Check::cells);
+        rows.extend(cells.map(|cells| [title.as_slice(), cells.as_slice()].concat()));
+    }
     out += &format!("## All limits\n\n{}", piped(&rows));
     for table in tables {
         out += &table.markdown();

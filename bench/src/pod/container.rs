@@ -66,14 +66,14 @@ impl Pod {
     /// # Errors
     /// When anything of that does not work.
     pub(super) fn launch(bed: &Bed) -> Result<Self> {
-        let dir = bed.subdir("pod")?;
+        let dir = bed.run_dir("pod")?;
         let lowers = layers(bed)?;
         let hierarchies = Hierarchies::detect()?;
         let cgroup = format!("rkube-bench-pod-{}", std::process::id());
         let guard = oci::Cgroup(cgroup.clone());
         let own = Cgroup::create(&hierarchies, format!("{cgroup}/sup").as_ref())?;
         let supervisor = Supervisor::launch(&SandboxConfig {
-            dir: bed.run_dir("pod")?,
+            dir: dir.join("run"),
             hostname: "bench".to_owned(),
             cgroup: attach(&own)?,
             ..SandboxConfig::default()
@@ -121,9 +121,6 @@ impl Pod {
     }
 
     /// Starts a container and says how long that took.
-    ///
-    /// Its directory stays to the end: ext4 gives out the numbers of removed files again only after some seconds, and
-    /// looks for others meanwhile, which takes the next overlay ten times as long.
     ///
     /// # Errors
     /// When it does not start, or ends badly.
