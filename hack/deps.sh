@@ -38,6 +38,7 @@ needs() {
   [[ $1 == test ]] && return
   echo "conmon conmon conmon"
   echo "netavark netavark netavark"
+  echo "catatonit catatonit catatonit"
   echo "hyperfine hyperfine hyperfine"
 }
 
