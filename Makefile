@@ -25,10 +25,10 @@ test-cgroup2: ## The runtime and pod suites in a throw-away guest with unified c
 	@hack/deps.sh test
 	@hack/test-cgroup2.sh
 
-bench: ## Measure against the limits and against peers
+bench: ## Measure against the limits and against peers; writes docs/benchmarks.md
 	@hack/deps.sh bench
 	$(CARGO) build --release --workspace --bins
-	target/release/rkube-bench
+	target/release/rkube-bench --markdown docs/benchmarks.md
 
 soak: ## Long runs: kill -9 at random points, storms, leaks
 	@hack/deps.sh test

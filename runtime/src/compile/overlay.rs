@@ -79,7 +79,7 @@ fn text(path: &Path) -> Result<CString, Refused> {
 }
 
 fn one_by_one(lowers: &[PathBuf], top: Option<Top<'_>>) -> Result<Fd, Refused> {
-    let context = mnt::fsopen(c"overlay").map_err(at("opening overlay"))?;
+    let context = open()?;
     for layer in lowers {
         set(&context, c"lowerdir+", layer)?;
     }
@@ -88,6 +88,17 @@ fn one_by_one(lowers: &[PathBuf], top: Option<Top<'_>>) -> Result<Fd, Refused> {
         set(&context, c"workdir", top.work)?;
     }
     finish(&context, top)
+}
+
+/// Opens the file system type; the kernel loads its module by itself where there is one.
+fn open() -> Result<Fd, Refused> {
+    mnt::fsopen(c"overlay").map_err(|errno| {
+        if errno == Errno::of(errno::ENODEV) {
+            let advice = "this kernel has no overlayfs; run `modprobe overlay`, or a kernel with CONFIG_OVERLAY_FS";
+            return at(advice)(errno);
+        }
+        at("opening overlay")(errno)
+    })
 }
 
 fn set(context: &Fd, key: &CStr, value: &Path) -> Result<(), Refused> {
@@ -161,7 +172,7 @@ fn short_names(
         link(top.work, "work")?;
     }
     fs::fchdir(dir.raw()).map_err(at("entering the tmpfs"))?;
-    let context = mnt::fsopen(c"overlay").map_err(at("opening overlay"))?;
+    let context = open()?;
     set(&context, c"lowerdir", Path::new(list))?;
     if top.is_some() {
         set(&context, c"upperdir", Path::new("upper"))?;
