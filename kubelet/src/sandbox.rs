@@ -124,11 +124,24 @@ pub enum Adopted {
     Nothing,
 }
 
+/// A container that runs in a sandbox that was adopted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its name.
+    pub name: String,
+    /// Which run of it.
+    pub attempt: u32,
+    /// The pid of its first process, as the host counts; 0 if it has just ended.
+    pub pid: i32,
+    /// When it started.
+    pub started: Timestamp,
+}
+
 /// The containers of a sandbox that was adopted.
 #[derive(Debug, Default)]
 pub struct Found {
     /// Those that run.
-    pub running: Vec<String>,
+    pub running: Vec<Running>,
     /// Those that have ended meanwhile.
     pub exits: Vec<Exit>,
 }
@@ -179,7 +192,7 @@ impl Sandbox {
                     match container.state {
                         ContainerState::Exited => found.exits.push(sandbox.exit_of(&container)),
                         ContainerState::Running | ContainerState::Starting => {
-                            found.running.push(container.name)
+                            found.running.push(running(&container))
                         }
                         ContainerState::Parked => {}
                     }
@@ -399,6 +412,15 @@ pub async fn remove(
         Ok(())
     })
     .await
+}
+
+fn running(container: &Container) -> Running {
+    Running {
+        name: container.name.clone(),
+        attempt: container.attempt,
+        pid: container.pidfd.as_ref().map_or(0, sys::pid_of),
+        started: timestamp(container.exited.started),
+    }
 }
 
 fn exits_of(dir: &Path) -> Vec<Exit> {

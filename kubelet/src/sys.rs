@@ -5,7 +5,7 @@
 )]
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -62,4 +62,14 @@ fn named<T>(path: &Path, result: rustix::io::Result<T>) -> io::Result<T> {
 pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is one open descriptor for as long as it lives, and always the same.
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// The pid behind a pidfd, from /proc/self/fdinfo (pidfd_open(2)); 0 if its process has ended.
+pub(crate) fn pid_of(pidfd: &OwnedFd) -> i32 {
+    let info = fs_err::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
+    let info = info.unwrap_or_default();
+    let pid = info
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<i32>().ok());
+    pid.unwrap_or(0).max(0)
 }

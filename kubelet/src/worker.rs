@@ -355,8 +355,9 @@ impl Worker {
     }
 
     fn save(&self) -> Result<(), WorkerError> {
-        self.reporter.state(&self.state);
+        // On disk first: whoever hears of the state may look there at once.
         let saved = self.node.paths.save_state(self.record.uid(), &self.state);
+        self.reporter.state(&self.state);
         saved.map_err(|source| WorkerError::State {
             pod: self.record.full_name(),
             source,

@@ -62,14 +62,23 @@ impl Worker {
                     self.node.network.hold_again(&self.record, ip).await;
                 }
                 for exit in containers.exits {
+                    self.note_start(&exit.name, exit.attempt, 0, exit.started);
                     self.note_exit(&exit);
                 }
+                for found in &containers.running {
+                    self.note_start(&found.name, found.attempt, found.pid, found.started);
+                }
+                let running: Vec<String> = containers
+                    .running
+                    .into_iter()
+                    .map(|found| found.name)
+                    .collect();
                 self.forget_lost(
-                    &containers.running,
+                    &running,
                     "ContainerStatusUnknown",
                     "it was gone when the kubelet came back",
                 );
-                for name in containers.running {
+                for name in running {
                     self.watch_container(&name);
                 }
             }
@@ -90,6 +99,30 @@ impl Worker {
                 self.clear_sandbox().await;
             }
         }
+    }
+
+    /// Notes a start that the kubelet before us did not live to write down.
+    fn note_start(&mut self, name: &str, attempt: u32, pid: i32, started: Timestamp) {
+        let mut asked = self.record.containers().map(|(_, container)| container);
+        let Some(asked) = asked.find(|asked| asked.name == name) else {
+            return;
+        };
+        let startup = asked.startup_probe.is_some();
+        let readiness = asked.readiness_probe.is_some();
+        let Some(container) = self.state.container_mut(name) else {
+            return;
+        };
+        let known =
+            container.attempt() > attempt || container.attempt() == attempt && container.spent;
+        if known || container.running() {
+            return;
+        }
+        container.restarts = attempt;
+        container.spent = false;
+        container.retry_at = None;
+        container.started = !startup;
+        container.ready = !startup && !readiness;
+        container.state = ContainerState::Running { pid, started };
     }
 
     /// Containers that are said to run and do not: they ended with 137.
