@@ -111,7 +111,9 @@ fn a_killed_agent_is_replaced_and_misses_nothing() {
         state["terminated"]["exitCode"].as_i64()
     });
     assert_eq!(status, 7);
-    assert_eq!(listed(&host, "p").unwrap()["status"]["phase"], "Failed");
+    eventually(10, "the pod is over", || {
+        (listed(&host, "p")?["status"]["phase"] == "Failed").then_some(())
+    });
     assert_eq!(supervisor.len(), 1);
     rk(&host, &["logs", "p"]).ok().says("up\nwent\n");
     rk(&host, &["rm", "p"]).ok();

@@ -196,7 +196,7 @@ fn a_killed_pull_is_resumed() {
             .ok()?
             .filter_map(|entry| entry.ok()?.metadata().ok());
         let most = sizes.map(|meta| meta.len()).max()?;
-        (most > (1 << 20)).then_some(())
+        (most > (3 << 19)).then_some(())
     });
     pull.signal(Signal::KILL);
     assert_eq!(pull.wait().code, 137);
