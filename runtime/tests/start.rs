@@ -239,7 +239,7 @@ fn the_process_is_what_the_spec_says() {
         "/process/user",
         json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 6], "umask": 0o27}),
     );
-    trial.set("/process/cwd", json!("/work/deep"));
+    trial.set("/process/cwd", json!("/made/deep"));
     trial.set("/process/env", json!(["PATH=/bin", "HOME=/h"]));
     trial.set(
         "/process/rlimits",
@@ -256,7 +256,7 @@ fn the_process_is_what_the_spec_says() {
             "1001 5 6",
             "0027",
             "/h",
-            "/work/deep",
+            "/made/deep",
             "100",
             "200",
             "trial",
