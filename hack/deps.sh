@@ -22,6 +22,8 @@ needs() {
   # The linker, and the C compiler that zstd and ring are built with.
   echo "cc gcc gcc"
   echo "make make make"
+  # etcd-client builds its messages with it.
+  echo "protoc protobuf-compiler protobuf-compiler"
   [[ $1 == build ]] && return
   echo "iptables-restore iptables iptables-nft"
   echo "busybox busybox-static busybox"
@@ -35,6 +37,10 @@ needs() {
   echo "nft nftables nftables"
   echo "ip iproute2 iproute"
   echo "strace strace strace"
+  echo "etcd etcd-server etcd"
+  echo "etcdctl etcd-client etcd"
+  echo "git git git-core"
+  echo "python3 python3 python3"
   [[ $1 == test ]] && return
   echo "conmon conmon conmon"
   echo "netavark netavark netavark"

@@ -28,6 +28,9 @@ pub struct PodRecord {
     pub secrets: BTreeMap<String, Secret>,
     /// Whether the background process looks after the pod.
     pub detached: bool,
+    /// Who wants the pod.
+    #[serde(default)]
+    pub origin: Origin,
     /// When the pod was admitted.
     pub created: Timestamp,
     /// Whether the pod is given up when it does not come up at the first try: somebody waits for it and will
@@ -35,6 +38,51 @@ pub struct PodRecord {
     pub fail_fast: bool,
     /// Set by `rkubelet stop`: the pod is to end, and not to come back.
     pub stop: Option<StopRequest>,
+}
+
+/// The kinds of sources that pods come from.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// `rkubelet run`.
+    #[default]
+    Command,
+    /// A file, or a directory of them.
+    File,
+    /// A manifest server.
+    Url,
+    /// etcd.
+    Etcd,
+    /// Requests to the kubelet's own HTTP API.
+    Http,
+    /// An API server.
+    Api,
+}
+
+impl SourceKind {
+    /// The word for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SourceKind::Command => "command",
+            SourceKind::File => "file",
+            SourceKind::Url => "url",
+            SourceKind::Etcd => "etcd",
+            SourceKind::Http => "http",
+            SourceKind::Api => "api",
+        }
+    }
+}
+
+/// Who wants a pod: the source, and where in it the pod stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Origin {
+    /// The source.
+    pub source: SourceKind,
+    /// The file, the URL, the key; empty for a command.
+    pub place: String,
 }
 
 /// How a pod is to be ended.

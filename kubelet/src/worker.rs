@@ -48,6 +48,8 @@ pub struct Node {
     pub cgroups: Arc<rkube_runtime::cgroup::Hierarchies>,
     /// The host's name.
     pub name: String,
+    /// What this process knows of its pods.
+    pub registry: crate::registry::Registry,
 }
 
 /// Why a worker gave a pod up.
@@ -357,6 +359,10 @@ impl Worker {
     fn save(&self) -> Result<(), WorkerError> {
         // On disk first: whoever hears of the state may look there at once.
         let saved = self.node.paths.save_state(self.record.uid(), &self.state);
+        self.node.registry.put(StoredPod {
+            record: self.record.clone(),
+            state: self.state.clone(),
+        });
         self.reporter.state(&self.state);
         saved.map_err(|source| WorkerError::State {
             pod: self.record.full_name(),

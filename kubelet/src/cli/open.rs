@@ -4,6 +4,7 @@ use crate::images::Images;
 use crate::network::Network;
 use crate::paths::Paths;
 use crate::plan::Backoff;
+use crate::registry::Registry;
 use crate::state::StoredPod;
 use crate::worker::Node;
 use rkube_images::store::Store;
@@ -25,6 +26,7 @@ pub fn node(global: &Global) -> Result<Node, Failure> {
         backoff: Backoff::default(),
         cgroups: Arc::new(cgroups),
         name: node_name(),
+        registry: Registry::default(),
         paths,
     })
 }

@@ -1,0 +1,76 @@
+//! Where pods come from. Every source delivers the full set of what it wants on this node; nothing overrides anything.
+//!
+//! ```text
+//! file, url, etcd, http, api --Delivery--> union: who is let in, who is refused and why --> pods' workers
+//! ```
+//! A source that fails says so and its last good set goes on; a file of a directory that turns bad is a [`Problem`] of
+//! that place alone, and what came from the place before goes on as well.
+use crate::admission::Companions;
+use crate::state::SourceKind;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use tokio::sync::mpsc;
+
+/// What a source says.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// All that it wants now.
+    Set(Set),
+    /// It could not be read: the last set stays as it is.
+    Failed(Failed),
+}
+
+impl Delivery {
+    /// The source that speaks.
+    #[must_use]
+    pub fn source(&self) -> SourceKind {
+        match self {
+            Delivery::Set(set) => set.source,
+            Delivery::Failed(failed) => failed.source,
+        }
+    }
+}
+
+/// All pods that a source wants on this node, parsed, defaulted, validated and of fields that are honoured here.
+#[derive(Clone, Debug, Default)]
+pub struct Set {
+    /// The source.
+    pub source: SourceKind,
+    /// Its pods.
+    pub pods: Vec<Wanted>,
+    /// What serves them.
+    pub companions: Companions,
+    /// The services that pods are told of by environment variables; empty where none are known.
+    pub services: Vec<Service>,
+    /// Places that could not be used. Pods that came from such a place before stay.
+    pub problems: Vec<Problem>,
+}
+
+/// A pod and the place that it stands at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// The pod; its uid is the source's own, or none.
+    pub pod: Pod,
+    /// The file, the URL, the key.
+    pub place: String,
+}
+
+/// A place of a source that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, the URL, the key.
+    pub place: String,
+    /// One line: what is wrong and what to do.
+    pub message: String,
+}
+
+/// A source that could not be read at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The source.
+    pub source: SourceKind,
+    /// What could not be used, and why.
+    pub problem: Problem,
+}
+
+/// Where sources deliver to: a source that is ahead of the kubelet waits.
+pub type Deliveries = mpsc::Sender<Delivery>;

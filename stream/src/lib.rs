@@ -1,0 +1,1 @@
+//! The streams of `exec`, `attach` and `portForward`: SPDY/3.1 and WebSocket, for servers and clients.
