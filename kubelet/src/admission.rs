@@ -1,7 +1,7 @@
 //! Letting a pod in: names and hostPorts are checked and taken under one lock, then it is written down.
 use crate::network;
 use crate::paths::{Paths, create_private};
-use crate::state::{Origin, PodRecord, PodState, StoredPod, VERSION};
+use crate::state::{PodRecord, PodState, StoredPod};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use rkube_net::{HoldError, HostPort, HostPortGuard};
@@ -127,15 +127,11 @@ pub fn admit(
         created,
     ));
     let record = PodRecord {
-        version: VERSION,
         config_maps: of_namespace(&companions.config_maps, &namespace, |map| &map.metadata),
         secrets: of_namespace(&companions.secrets, &namespace, |secret| &secret.metadata),
-        pod,
         detached,
-        origin: Origin::default(),
-        created,
         fail_fast: true,
-        stop: None,
+        ..PodRecord::new(pod, created)
     };
 
     let _lock = crate::lock::exclusive(&paths.admission_lock()).map_err(failed)?;

@@ -93,6 +93,21 @@ pub struct StopRequest {
 }
 
 impl PodRecord {
+    /// The record of a pod that nothing else is known of.
+    #[must_use]
+    pub fn new(pod: Pod, created: Timestamp) -> Self {
+        PodRecord {
+            version: VERSION,
+            pod,
+            config_maps: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            detached: false,
+            origin: Origin::default(),
+            created,
+            fail_fast: false,
+            stop: None,
+        }
+    }
     /// The pod's uid, which is in its metadata from admission on.
     #[must_use]
     pub fn uid(&self) -> &str {

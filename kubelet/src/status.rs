@@ -250,23 +250,17 @@ pub fn summary(state: &PodState) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::VERSION;
+
     use serde_json::json;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn record() -> PodRecord {
+        let pod = json!({"metadata": {"name": "p", "uid": "u"}, "spec": {
+            "initContainers": [{"name": "i", "image": "x"}], "containers": [{"name": "c", "image": "x"}]}});
         PodRecord {
-            version: VERSION,
-            pod: serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"}, "spec": {
-                "initContainers": [{"name": "i", "image": "x"}], "containers": [{"name": "c", "image": "x"}]}}))
-            .unwrap(),
-            config_maps: std::collections::BTreeMap::new(),
-            secrets: std::collections::BTreeMap::new(),
             detached: true,
-            created: NOW,
-            fail_fast: false,
-            stop: None,
+            ..PodRecord::new(serde_json::from_value(pod).unwrap(), NOW)
         }
     }
 

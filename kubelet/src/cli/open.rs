@@ -145,22 +145,14 @@ pub fn pods(paths: &Paths, wanted: &[String], all: bool) -> Result<Vec<StoredPod
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{PodRecord, VERSION};
+    use crate::state::PodRecord;
     use serde_json::json;
 
     fn write(paths: &Paths, namespace: &str, name: &str, uid: &str) {
         let pod = json!({"metadata": {"name": name, "namespace": namespace, "uid": uid},
             "spec": {"containers": []}});
-        let record = PodRecord {
-            version: VERSION,
-            pod: serde_json::from_value(pod).unwrap(),
-            config_maps: std::collections::BTreeMap::new(),
-            secrets: std::collections::BTreeMap::new(),
-            detached: false,
-            created: jiff::Timestamp::UNIX_EPOCH,
-            fail_fast: false,
-            stop: None,
-        };
+        let pod = serde_json::from_value(pod).unwrap();
+        let record = PodRecord::new(pod, jiff::Timestamp::UNIX_EPOCH);
         crate::paths::create_private(&paths.pod(uid)).unwrap();
         paths.save_record(&record).unwrap();
     }

@@ -212,23 +212,16 @@ pub fn container<'a>(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::state::VERSION;
+
     use serde_json::json;
-    use std::collections::BTreeMap;
 
     /// A record with these containers; `annotations` as JSON.
     pub(crate) fn record(spec: &serde_json::Value, annotations: &serde_json::Value) -> PodRecord {
         let pod = json!({"metadata": {"name": "web", "namespace": "default", "uid": "u-1",
             "annotations": annotations}, "spec": spec});
         PodRecord {
-            version: VERSION,
-            pod: serde_json::from_value(pod).unwrap(),
-            config_maps: BTreeMap::new(),
-            secrets: BTreeMap::new(),
             detached: true,
-            created: Timestamp::UNIX_EPOCH,
-            fail_fast: false,
-            stop: None,
+            ..PodRecord::new(serde_json::from_value(pod).unwrap(), Timestamp::UNIX_EPOCH)
         }
     }
 

@@ -2,7 +2,7 @@
 use super::Failure;
 use super::output::{Output, bytes};
 use crate::admission::Companions;
-use crate::state::{PodRecord, VERSION};
+use crate::state::PodRecord;
 use crate::worker::Node;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::Timestamp;
@@ -32,16 +32,11 @@ pub async fn images_of(
         .iter()
         .filter(|secret| secret.metadata.namespace.as_deref().unwrap_or("default") == namespace);
     let record = PodRecord {
-        version: VERSION,
-        pod: pod.clone(),
-        config_maps: BTreeMap::new(),
         secrets: secrets
             .filter_map(|secret| Some((secret.metadata.name.clone()?, secret.clone())))
             .collect(),
-        detached: false,
-        created: Timestamp::now(),
         fail_fast: true,
-        stop: None,
+        ..PodRecord::new(pod.clone(), Timestamp::now())
     };
     let mut done = BTreeSet::new();
     for (_, container) in record.containers() {

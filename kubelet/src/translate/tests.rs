@@ -1,6 +1,5 @@
 //! Whole specs from whole pods.
 use super::*;
-use crate::state::VERSION;
 use crate::volume::{Ready, Source};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -17,14 +16,8 @@ fn spec_of(pod: &Value, image: &Value) -> Result<Value, String> {
         json!({"metadata": {"name": "conf"}, "data": {"key": "value", "b": "$(A)"}}),
     );
     let record = PodRecord {
-        version: VERSION,
         config_maps: BTreeMap::from([("conf".to_owned(), config_map.unwrap())]),
-        secrets: BTreeMap::new(),
-        pod,
-        detached: false,
-        created: jiff::Timestamp::UNIX_EPOCH,
-        fail_fast: false,
-        stop: None,
+        ..PodRecord::new(pod, jiff::Timestamp::UNIX_EPOCH)
     };
     let volumes = Volumes::from([
         (
