@@ -8,6 +8,7 @@ use rkube_net::{HoldError, HostPort, HostPortGuard};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// Why a pod was not let in. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +149,10 @@ pub fn admit(
     create_private(&paths.pod(record.uid())).map_err(failed)?;
     paths.save_record(&record).map_err(failed)?;
     let state = PodState::new(&record, &crate::state::boot_id().map_err(failed)?);
-    Ok(StoredPod { record, state })
+    Ok(StoredPod {
+        record: Arc::new(record),
+        state,
+    })
 }
 
 fn of_namespace<T: Clone>(

@@ -7,10 +7,11 @@
 //! The socket lies in the pod's 0700 folder under /run; who can connect is root. The connection ends when the
 //! pod does.
 use crate::paths::Paths;
-use crate::state::StopRequest;
+use crate::state::{Eviction, PodRecord, StopRequest};
 use crate::update::{Reporter, Update};
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, mpsc};
@@ -40,12 +41,17 @@ impl Drop for Server {
 }
 
 /// A request on its way to the worker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// Say your state once more: somebody new listens.
     Report,
     /// End the pod.
     Stop(StopRequest),
+    /// The pod is asked for in other words: take them over without ending it. The record has the pod's own uid, and
+    /// [`crate::change::kind`] must have said that it can be; the worker writes it down.
+    Update(Arc<PodRecord>),
+    /// End the pod for the node's sake: it will have failed, for that reason.
+    Evict(Eviction),
 }
 
 impl Server {

@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod admit;
 pub mod agent;
+pub mod change;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -5,12 +5,13 @@
 //! the pod. Both are replaced by rename, so a reader sees the old or the new one, never half.
 use crate::paths::Paths;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The version that new files carry. A newer file than this is refused, an older one is read.
 pub const VERSION: u32 = 1;
@@ -26,6 +27,9 @@ pub struct PodRecord {
     pub config_maps: BTreeMap<String, ConfigMap>,
     /// Likewise the Secrets.
     pub secrets: BTreeMap<String, Secret>,
+    /// The services that the pod's containers get told of in their environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
     /// Whether the background process looks after the pod.
     pub detached: bool,
     /// Who wants the pod.
@@ -38,6 +42,9 @@ pub struct PodRecord {
     pub fail_fast: bool,
     /// Set by `rkubelet stop`: the pod is to end, and not to come back.
     pub stop: Option<StopRequest>,
+    /// Set when the node ends the pod for its own good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eviction: Option<Eviction>,
 }
 
 /// The kinds of sources that pods come from.
@@ -92,6 +99,17 @@ pub struct StopRequest {
     pub grace_seconds: u32,
 }
 
+/// Why and how the node ends a pod that nobody asked to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Eviction {
+    /// The pod's `status.reason`: `Evicted`, `Preempting`, `NodeShutdown` ...
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// Seconds between the stop signal and SIGKILL.
+    pub grace_seconds: u32,
+}
+
 impl PodRecord {
     /// The record of a pod that nothing else is known of.
     #[must_use]
@@ -101,11 +119,13 @@ impl PodRecord {
             pod,
             config_maps: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            services: Vec::new(),
             detached: false,
             origin: Origin::default(),
             created,
             fail_fast: false,
             stop: None,
+            eviction: None,
         }
     }
     /// The pod's uid, which is in its metadata from admission on.
@@ -229,6 +249,9 @@ pub struct ContainerRecord {
     pub started: bool,
     /// Whether its readiness probe says so (or it has none and runs).
     pub ready: bool,
+    /// The image that its last try was made from, as the manifest called it then.
+    #[serde(default)]
+    pub image: String,
     /// The id of the image it runs, `sha256:...`.
     pub image_id: String,
     /// Whether the current try has run and ended: then the next one has a new number.
@@ -252,6 +275,7 @@ impl ContainerRecord {
             retry_at: None,
             started: false,
             ready: false,
+            image: String::new(),
             image_id: String::new(),
             spent: false,
         }
@@ -408,8 +432,8 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> io::Result<T> {
 /// A pod with both of its files.
 #[derive(Clone, Debug)]
 pub struct StoredPod {
-    /// What was asked for.
-    pub record: PodRecord,
+    /// What was asked for; shared by all who look at it.
+    pub record: Arc<PodRecord>,
     /// What was last observed; a fresh one where none was written yet.
     pub state: PodState,
 }
@@ -459,7 +483,10 @@ impl Paths {
             Err(err) if err.kind() == io::ErrorKind::NotFound => PodState::new(&record, ""),
             Err(err) => return Err(err),
         };
-        Ok(StoredPod { record, state })
+        Ok(StoredPod {
+            record: Arc::new(record),
+            state,
+        })
     }
     /// Reads all pods, oldest first. What cannot be read is left out and named in the second list.
     ///

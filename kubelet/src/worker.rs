@@ -13,6 +13,7 @@
 //! supervisor, so another process can take over after a `kill -9` at any line.
 mod container;
 mod ending;
+mod revise;
 mod setup;
 mod stop;
 
@@ -25,7 +26,7 @@ use crate::paths::Paths;
 use crate::plan::{self, Backoff, RestartPolicy, Step};
 use crate::probe::{Kind, Probes, Verdict};
 use crate::sandbox::{Sandbox, SandboxEvent};
-use crate::state::{ContainerState, Phase, PodRecord, PodState, StopRequest, StoredPod};
+use crate::state::{ContainerState, Eviction, Phase, PodRecord, PodState, StopRequest, StoredPod};
 use crate::update::Reporter;
 use crate::volume::Volumes;
 use jiff::{SignedDuration, Timestamp};
@@ -76,7 +77,7 @@ pub enum WorkerError {
 #[derive(Debug)]
 pub struct Worker {
     node: Node,
-    record: PodRecord,
+    record: Arc<PodRecord>,
     state: PodState,
     policy: RestartPolicy,
     reporter: Reporter,
@@ -86,7 +87,6 @@ pub struct Worker {
     verdicts: (mpsc::Sender<Verdict>, mpsc::Receiver<Verdict>),
     commands: mpsc::Receiver<Command>,
     requests: mpsc::Sender<Command>,
-    stop: Option<StopRequest>,
     /// Why the pod is given up: reason and message.
     fatal: Option<(String, String)>,
     /// When the sandbox may be tried again after it failed, and how often it failed in a row.
@@ -126,7 +126,6 @@ impl Worker {
         let policy = RestartPolicy::of(spec.and_then(|spec| spec.restart_policy.as_deref()));
         Ok(Worker {
             node: node.clone(),
-            stop: pod.record.stop,
             record: pod.record,
             state: pod.state,
             policy,
@@ -163,7 +162,10 @@ impl Worker {
     pub async fn run(mut self) -> Result<PodState, WorkerError> {
         self.take_up().await;
         let phase = loop {
-            if let Some(stop) = self.stop {
+            if let Some(eviction) = self.record.eviction.clone() {
+                break self.evict(eviction).await;
+            }
+            if let Some(stop) = self.record.stop {
                 break self.stop_pod(stop).await;
             }
             if let Some(phase) = self.step().await {
@@ -202,6 +204,7 @@ impl Worker {
         if let Some(phase) = self.disk_check().await {
             return Some(phase);
         }
+        self.restart_outdated().await;
         // A container whose start failed goes into back-off, so this ends.
         loop {
             let steps = plan::plan(self.policy, &self.state.containers, Timestamp::now());
@@ -223,7 +226,7 @@ impl Worker {
             if self.fatal.is_some() {
                 return self.give_up().await;
             }
-            if !started || self.stop.is_some() {
+            if !started || self.is_to_end() {
                 return None;
             }
         }
@@ -285,15 +288,33 @@ impl Worker {
         match command {
             Command::Report => self.reporter.state(&self.state),
             Command::Stop(stop) => self.request_stop(stop),
+            Command::Update(record) => self.update(&record),
+            Command::Evict(eviction) => self.request_eviction(eviction),
         }
+    }
+
+    /// Whether somebody has asked for the pod's end.
+    fn is_to_end(&self) -> bool {
+        self.record.stop.is_some() || self.record.eviction.is_some()
+    }
+
+    /// Likewise the node's own wish, which nothing takes back.
+    fn request_eviction(&mut self, eviction: Eviction) {
+        Arc::make_mut(&mut self.record)
+            .eviction
+            .get_or_insert(eviction);
+        self.save_record();
     }
 
     /// Notes the wish on disk first: a stop that was heard is not forgotten by a crash.
     fn request_stop(&mut self, stop: StopRequest) {
-        self.record.stop = Some(stop);
-        self.stop = Some(stop);
+        Arc::make_mut(&mut self.record).stop = Some(stop);
+        self.save_record();
+    }
+
+    fn save_record(&self) {
         if let Err(err) = self.node.paths.save_record(&self.record) {
-            tracing::warn!(pod = self.record.full_name(), %err, "cannot note that the pod is to stop");
+            tracing::warn!(pod = self.record.full_name(), %err, "cannot note what is asked for");
         }
     }
 

@@ -271,7 +271,10 @@ pub(crate) mod tests {
         assert_eq!(crate::status::summary(&state), "Lost");
         assert_eq!(state.containers[0].last_end().unwrap().exit_code, 137);
         let seen = Seen {
-            pod: StoredPod { record, state },
+            pod: StoredPod {
+                record: record.into(),
+                state,
+            },
             care: Care::Lost,
         };
         assert!(seen.needs_agent());

@@ -236,7 +236,10 @@ mod tests {
         state.containers[2].restarts = 2;
         state.containers[2].last = Some(end);
         Seen {
-            pod: StoredPod { record, state },
+            pod: StoredPod {
+                record: record.into(),
+                state,
+            },
             care: Care::Owned,
         }
     }

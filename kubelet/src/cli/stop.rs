@@ -119,7 +119,7 @@ fn current(paths: &Paths, uid: &str) -> io::Result<Option<StoredPod>> {
 
 /// Ends a pod that nobody looks after.
 async fn end_here(node: &Node, mut pod: StoredPod, stop: StopRequest) -> Result<(), WorkerError> {
-    pod.record.stop = Some(stop);
+    std::sync::Arc::make_mut(&mut pod.record).stop = Some(stop);
     Worker::own(node, pod)?.run().await.map(drop)
 }
 

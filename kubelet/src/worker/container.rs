@@ -107,17 +107,19 @@ impl Worker {
                 &self.reporter,
             )
             .await?;
-        self.state.containers[index].image_id = image.id.to_string();
+        let started = &mut self.state.containers[index];
+        started.image = container.image.clone().unwrap_or_default();
+        started.image_id = image.id.to_string();
         self.reporter
             .timing(&format!("image of {}", container.name), since);
 
         let since = Instant::now();
-        let uid = self.record.uid().to_owned();
-        let dir = self.node.paths.container(&uid, &container.name, attempt);
+        let uid = self.record.uid();
+        let dir = self.node.paths.container(uid, &container.name, attempt);
         self.make_files(&dir, container, attempt)
             .map_err(StartError::Files)?;
         let hostname = self.hostname();
-        let etc = self.node.paths.pod(&uid).join("etc");
+        let etc = self.node.paths.pod(uid).join("etc");
         let shm = self.sandbox.as_ref().and_then(|sandbox| sandbox.shm());
         let cgroup = self.cgroup();
         let pod = PodContext {
@@ -151,11 +153,9 @@ impl Worker {
             cgroups: self.node.cgroups.clone(),
             stdin: container.stdin.unwrap_or(false),
         };
-        let sandbox = self
-            .sandbox
-            .as_mut()
-            .expect("containers start in a sandbox");
+        let sandbox = self.sandbox.as_mut();
         let pid = sandbox
+            .expect("containers start in a sandbox")
             .start_container(request)
             .await
             .map_err(|err| unstartable(err, container, &program))?;

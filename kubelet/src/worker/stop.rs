@@ -2,7 +2,7 @@
 use super::{Wake, Worker};
 use crate::probe::Kind;
 use crate::sandbox::SandboxEvent;
-use crate::state::{Phase, Role, StopRequest};
+use crate::state::{Eviction, Phase, Role, StopRequest};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -47,6 +47,16 @@ impl Worker {
         self.state.message = "stopped by request".to_owned();
         self.stop_all(stop.grace_seconds).await;
         self.ended_phase()
+    }
+
+    /// Ends the pod for the node's sake.
+    pub(super) async fn evict(&mut self, eviction: Eviction) -> Phase {
+        self.reporter
+            .warning(&eviction.reason, None, &eviction.message);
+        self.state.reason = eviction.reason;
+        self.state.message = eviction.message;
+        self.stop_all(eviction.grace_seconds).await;
+        Phase::Failed
     }
 
     /// Ends the pod because its time is over.
@@ -185,7 +195,12 @@ impl Worker {
                     until =
                         until.min(Instant::now() + Duration::from_secs(stop.grace_seconds.into()));
                 }
-                Wake::Command(super::Command::Report) => self.reporter.state(&self.state),
+                Wake::Command(super::Command::Evict(eviction)) => {
+                    let grace = Duration::from_secs(eviction.grace_seconds.into());
+                    self.request_eviction(eviction);
+                    until = until.min(Instant::now() + grace);
+                }
+                Wake::Command(command) => self.command(command),
                 Wake::Verdict(_) => {}
                 Wake::Clock => return,
             }

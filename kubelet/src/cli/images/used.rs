@@ -70,9 +70,13 @@ mod tests {
         let (old, new) = (Digest::sha256(b"old"), Digest::sha256(b"new"));
         state.containers[0].image_id = old.to_string();
         let mut used = Used::default();
-        used.add(&StoredPod { record, state }, |name| {
-            (name == "nginx").then(|| new.clone())
-        });
+        used.add(
+            &StoredPod {
+                record: record.into(),
+                state,
+            },
+            |name| (name == "nginx").then(|| new.clone()),
+        );
         assert_eq!(used.ids(), BTreeSet::from([old.clone(), new]));
         assert_eq!(used.by(&old), ["default/web"]);
         assert!(used.by(&Digest::sha256(b"other")).is_empty());

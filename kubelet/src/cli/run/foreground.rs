@@ -56,7 +56,7 @@ pub(super) async fn run(
 }
 
 struct Running {
-    record: PodRecord,
+    record: std::sync::Arc<PodRecord>,
     updates: broadcast::Receiver<Update>,
     requests: mpsc::Sender<Command>,
     end: tokio::task::JoinHandle<Result<PodState, crate::worker::WorkerError>>,
