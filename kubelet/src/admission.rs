@@ -1,7 +1,7 @@
 //! Letting a pod in: names and hostPorts are checked and taken under one lock, then it is written down.
 use crate::network;
 use crate::paths::{Paths, create_private};
-use crate::state::{PodRecord, PodState, StoredPod};
+use crate::state::{Origin, PodRecord, PodState, StoredPod};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use rkube_net::{HoldError, HostPort, HostPortGuard};
@@ -104,9 +104,34 @@ fn check_name(paths: &Paths, full_name: &str, others: &[StoredPod]) -> Result<()
 /// Says who holds the name or the port.
 pub fn admit(
     paths: &Paths,
-    mut pod: Pod,
+    pod: Pod,
     companions: &Companions,
     detached: bool,
+) -> Result<StoredPod, AdmitError> {
+    write_down(paths, pod, companions, |record| {
+        record.detached = detached;
+        record.fail_fast = true;
+    })
+}
+
+/// Lets in a pod that a source wants, as [`admit`] does.
+///
+/// # Errors
+/// Says who holds the name or the port.
+pub fn admit_from(
+    paths: &Paths,
+    pod: Pod,
+    companions: &Companions,
+    origin: Origin,
+) -> Result<StoredPod, AdmitError> {
+    write_down(paths, pod, companions, |record| record.origin = origin)
+}
+
+fn write_down(
+    paths: &Paths,
+    mut pod: Pod,
+    companions: &Companions,
+    finish: impl FnOnce(&mut PodRecord),
 ) -> Result<StoredPod, AdmitError> {
     let namespace = pod
         .metadata
@@ -127,13 +152,12 @@ pub fn admit(
     pod.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
         created,
     ));
-    let record = PodRecord {
+    let mut record = PodRecord {
         config_maps: of_namespace(&companions.config_maps, &namespace, |map| &map.metadata),
         secrets: of_namespace(&companions.secrets, &namespace, |secret| &secret.metadata),
-        detached,
-        fail_fast: true,
         ..PodRecord::new(pod, created)
     };
+    finish(&mut record);
 
     let _lock = crate::lock::exclusive(&paths.admission_lock()).map_err(failed)?;
     let (others, _) = paths.load_all().map_err(failed)?;
@@ -178,7 +202,7 @@ pub fn is_over(paths: &Paths, pod: &StoredPod) -> bool {
         crate::lock::try_exclusive(&paths.pod_run(pod.record.uid()).join("lock")),
         Ok(None)
     );
-    !owned && !pod.record.detached && !crate::sandbox::alive(&paths.pod_run(pod.record.uid()))
+    !owned && !pod.record.is_lasting() && !crate::sandbox::alive(&paths.pod_run(pod.record.uid()))
 }
 
 fn check_ports(

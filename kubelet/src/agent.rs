@@ -1,114 +1,92 @@
-//! The one background process of this host's detached pods.
+//! The one background process of this host's detached pods, and the post that it holds.
 //!
 //! ```text
 //! rkubelet run --detach --(starts it if need be)--> agent: one worker for each detached pod
 //!                       --- "look" on agent.sock -->   level-triggered: it reads the pods' folder
+//! rkubelet serve        --- "leave" -------------->   it goes, and its pods go on under the daemon
 //! ```
 //! It ends with the last pod that needs it. It may be killed at any moment: pods go on under their
 //! supervisors, and the next command that needs it starts a new one, which adopts them.
+mod post;
+
+pub use post::{Caller, Post, PostError, STAYS};
+
 use crate::paths::Paths;
-use crate::worker::{Node, Worker, WorkerError};
-use std::collections::BTreeSet;
+use crate::pods::Workers;
+use crate::worker::{Node, WorkerError};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::task::JoinSet;
 
 /// How long a command waits for a new agent to answer.
 const START_WAIT: Duration = Duration::from_secs(10);
 /// How long a new agent has before the next one is started: it may have found an agent that was just ending, and gone.
 const START_AGAIN: Duration = Duration::from_millis(100);
 
-type Workers = JoinSet<(String, Result<(), WorkerError>)>;
-
-/// Runs until no detached pod needs it. Returns at once if another agent is there.
+/// Runs until no detached pod needs it, or until a daemon takes over. Returns at once if another agent is there.
 ///
 /// # Errors
 /// When its socket or the pods' folder cannot be used.
 pub async fn serve(node: Node) -> io::Result<()> {
     // A session of its own: no terminal's hang-up and no Ctrl-C reaches it. It fails where that is so already.
     let _ = rustix::process::setsid();
-    let Some(_lock) = crate::lock::try_exclusive(&node.paths.agent_lock())? else {
+    let Some(mut post) = Post::try_take(&node.paths)? else {
         return Ok(());
     };
-    let path = node.paths.agent_socket();
-    let (mut workers, mut owned) = (Workers::new(), BTreeSet::new());
+    let mut workers = Workers::new(&node);
     loop {
-        if path.exists() {
-            fs_err::remove_file(&path)?;
-        }
-        let listener = UnixListener::bind(&path)?;
-        look(&node, &mut workers, &mut owned)?;
+        post.open()?;
+        look(&node, &mut workers)?;
         while !workers.is_empty() {
             tokio::select! {
-                accepted = listener.accept() => {
-                    let (stream, _) = accepted?;
-                    look(&node, &mut workers, &mut owned)?;
-                    tokio::spawn(answer(stream));
-                }
-                Some(done) = workers.join_next() => note_end(&mut owned, done),
+                caller = post.next() => match caller? {
+                    Caller::Look(answer) => {
+                        look(&node, &mut workers)?;
+                        answer.send("looked");
+                    }
+                    Caller::Leave(answer) => {
+                        tracing::info!("leaving: a daemon takes over");
+                        post.close()?;
+                        answer.send("leaving");
+                        return Ok(());
+                    }
+                },
+                Some(_) = workers.next_end() => {}
             }
         }
         // Whoever connects from now on finds nobody and starts the next agent; who came in before the socket
         // went has its pod in the folder already.
-        fs_err::remove_file(&path)?;
-        look(&node, &mut workers, &mut owned)?;
+        post.close()?;
+        look(&node, &mut workers)?;
         if workers.is_empty() {
             return Ok(());
         }
     }
 }
 
-fn note_end(
-    owned: &mut BTreeSet<String>,
-    done: Result<(String, Result<(), WorkerError>), tokio::task::JoinError>,
-) {
-    match done {
-        Ok((uid, result)) => {
-            owned.remove(&uid);
-            if let Err(err) = result {
-                tracing::error!(uid, err = crate::error::chain(&err), "gave a pod up");
-            }
-        }
-        // A worker that panicked leaves its pod to the next look; the others go on.
-        Err(err) => tracing::error!(%err, "a worker ended badly"),
-    }
-}
-
-async fn answer(mut stream: UnixStream) {
-    // The client needs no more than to know that its pod was looked at.
-    let _ = stream.write_all(b"looked\n").await;
-}
-
 /// Takes every detached pod that is not over and not looked after.
-fn look(node: &Node, workers: &mut Workers, owned: &mut BTreeSet<String>) -> io::Result<()> {
+pub(crate) fn look(node: &Node, workers: &mut Workers) -> io::Result<()> {
     let (pods, broken) = node.paths.load_all()?;
     for err in broken {
         tracing::error!(%err, "cannot read a pod");
     }
     for pod in pods {
         let uid = pod.record.uid().to_owned();
-        if !pod.record.detached || pod.state.phase.ended() || owned.contains(&uid) {
+        if !pod.record.detached || pod.state.phase.ended() {
             continue;
         }
-        match Worker::own(node, pod) {
-            Ok(worker) => {
-                owned.insert(uid.clone());
-                workers.spawn(async move { (uid, worker.run().await.map(drop)) });
-            }
-            Err(WorkerError::Owned { .. }) => {}
+        match workers.take(pod) {
+            Ok(()) | Err(WorkerError::Owned { .. }) => {}
             Err(err) => {
-                tracing::error!(uid, err = crate::error::chain(&err), "cannot take a pod up")
+                tracing::error!(uid, err = crate::error::chain(&err), "cannot take a pod up");
             }
         }
     }
     Ok(())
 }
 
-/// Makes sure that an agent runs and has looked at the pods.
+/// Makes sure that an agent or a daemon runs and has looked at the pods.
 ///
 /// # Errors
 /// When no agent comes up in time; its log says why.
@@ -116,9 +94,8 @@ pub async fn wake(paths: &Paths, arguments: &[std::ffi::OsString]) -> io::Result
     let deadline = Instant::now() + START_WAIT;
     let mut started: Option<Instant> = None;
     loop {
-        if let Ok(mut stream) = UnixStream::connect(paths.agent_socket()).await {
-            let mut answer = Vec::new();
-            if stream.read_to_end(&mut answer).await.is_ok() && !answer.is_empty() {
+        if let Ok(answer) = post::ask(paths, "look").await {
+            if !answer.words.is_empty() {
                 return Ok(());
             }
         } else if started.is_none_or(|at| at.elapsed() > START_AGAIN) {
@@ -137,7 +114,10 @@ pub async fn wake(paths: &Paths, arguments: &[std::ffi::OsString]) -> io::Result
 }
 
 /// Starts an agent in a session of its own, with its log for output.
-fn start(paths: &Paths, arguments: &[std::ffi::OsString]) -> io::Result<()> {
+///
+/// # Errors
+/// When its log or its program cannot be used.
+pub fn start(paths: &Paths, arguments: &[std::ffi::OsString]) -> io::Result<()> {
     let log = fs_err::OpenOptions::new()
         .create(true)
         .append(true)

@@ -19,6 +19,7 @@ pub mod pull;
 pub mod reset;
 pub mod rm;
 pub mod run;
+pub mod serve;
 pub mod stats;
 pub mod stop;
 pub mod time;
@@ -155,6 +156,8 @@ impl Global {
 pub enum Verb {
     /// Run a pod from a manifest
     Run(run::Run),
+    /// Keep the pods of manifest sources running
+    Serve(serve::Serve),
     /// List pods
     Ps(ps::Ps),
     /// Print what a pod's containers wrote
@@ -223,6 +226,7 @@ impl Failure {
 pub async fn execute(cli: Cli) -> Result<u8, Failure> {
     match cli.verb {
         Verb::Run(run) => run.execute(&cli.global).await,
+        Verb::Serve(serve) => serve.execute(&cli.global).await,
         Verb::Ps(ps) => ps.execute(&cli.global).await,
         // Reading files and waiting for them to grow; nothing else is to be done meanwhile.
         Verb::Logs(logs) => tokio::task::block_in_place(|| logs.execute(&cli.global)),

@@ -32,9 +32,9 @@ fn fail(code: u8, message: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// The agent logs what happens; a command says it itself, and logs only when asked.
+/// Daemon and agent log what happens; a command says it itself, and logs only when asked.
 fn log_to_stderr(cli: &Cli) {
-    let agent = matches!(cli.verb, Verb::Agent(_));
+    let agent = matches!(cli.verb, Verb::Agent(_) | Verb::Serve(_));
     let level = match (cli.global.verbose, agent) {
         (0, false) => "off",
         (0, true) => "info",

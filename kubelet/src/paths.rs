@@ -11,6 +11,7 @@
 //!             /containers/<name>/<n>/       upper, work, config.json, termination-log of try n
 //! /run/rkubelet/                --run-root  gone after a reboot
 //!   agent.sock agent.lock agent.log         the one background process of detached pods
+//!   problems.json                           what sources want and does not run
 //!   seccomp/                                compiled filters, by content
 //!   leases/                                 addresses in use
 //!   pods/<uid>/                             the supervisor's socket, its records, the owner's socket
@@ -109,6 +110,11 @@ impl Paths {
     #[must_use]
     pub fn agent_log(&self) -> PathBuf {
         self.run.join("agent.log")
+    }
+    /// What sources want and does not run, and why.
+    #[must_use]
+    pub fn problems(&self) -> PathBuf {
+        self.run.join("problems.json")
     }
     /// Held while names and hostPorts of a new pod are checked and taken.
     #[must_use]

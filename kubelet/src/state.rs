@@ -133,6 +133,18 @@ impl PodRecord {
     pub fn uid(&self) -> &str {
         self.pod.metadata.uid.as_deref().unwrap_or_default()
     }
+    /// Whether the pod is to run on, and to come back after a reboot, with no command that waits for it.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        self.detached || self.origin.source != SourceKind::Command
+    }
+    /// The seconds between SIGTERM and SIGKILL that the pod asks for itself.
+    #[must_use]
+    pub fn grace_seconds(&self) -> u32 {
+        let spec = self.pod.spec.as_ref();
+        let seconds = spec.and_then(|spec| spec.termination_grace_period_seconds);
+        seconds.map_or(30, |seconds| u32::try_from(seconds).unwrap_or(0))
+    }
     /// The pod's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -25,6 +25,8 @@ mod probes;
 mod pull;
 #[path = "e2e/security.rs"]
 mod security;
+#[path = "e2e/serve.rs"]
+mod serve;
 #[path = "e2e/support.rs"]
 mod support;
 #[path = "e2e/terminal.rs"]

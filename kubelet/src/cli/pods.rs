@@ -52,7 +52,7 @@ impl Seen {
         } else {
             Care::Lost
         };
-        if care == Care::Lost && !pod.record.detached {
+        if care == Care::Lost && !pod.record.is_lasting() {
             lose(&mut pod.state, Timestamp::now());
         }
         Seen { pod, care }
