@@ -26,6 +26,7 @@
 
 mod decode;
 pub mod defaults;
+pub mod document;
 pub mod expand;
 pub mod labels;
 pub mod manifest;

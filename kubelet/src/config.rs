@@ -3,8 +3,15 @@
 //! Field names are those of `kubelet.config.k8s.io/v1beta1` KubeletConfiguration where one exists; ours stand in a
 //! section of their own, `rkube`. Every default is the secure one.
 pub mod duration;
+pub mod flags;
+mod known;
+pub mod load;
+mod validate;
 
 pub use duration::GoDuration;
+pub use flags::Flags;
+pub use load::{ConfigError, Loaded, Remark, load};
+pub use validate::SIGNALS;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,10 +21,19 @@ use std::path::PathBuf;
 /// Where the file lies unless `--config-file` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/rkube/kubelet.yaml";
 
+/// `apiVersion` of the file.
+const API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";
+/// `kind` of the file.
+const KIND: &str = "KubeletConfiguration";
+
 /// KubeletConfiguration: the fields that this kubelet honours.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubeletConfig {
+    /// Of which group and version the fields are.
+    pub api_version: String,
+    /// What the whole is.
+    pub kind: String,
     /// A file or a directory of manifests; none by default.
     pub static_pod_path: Option<PathBuf>,
     /// How often that is read, besides every change that inotify tells of.
@@ -219,6 +235,8 @@ impl Default for KubeletConfig {
             ("imagefs.available", "15%"),
         ];
         KubeletConfig {
+            api_version: API_VERSION.to_owned(),
+            kind: KIND.to_owned(),
             static_pod_path: None,
             file_check_frequency: GoDuration::from_secs(20),
             static_pod_url: None,

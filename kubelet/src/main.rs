@@ -4,8 +4,13 @@ use rkubelet::cli::{Cli, Verb, execute};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    // 2014's ways of writing flags, for the daemon's service files of then.
+    let (arguments, passed_over) = rkubelet::config::flags::go_style(std::env::args_os());
+    let cli = Cli::parse_from(arguments);
     log_to_stderr(&cli);
+    for flag in passed_over {
+        tracing::warn!("{flag}");
+    }
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();

@@ -77,6 +77,9 @@ fn in_words(expected: &str) -> &str {
         "IntOrString" => "a number or a name",
         "Time" | "MicroTime" => "a time such as 2026-01-31T12:00:00Z",
         "a base64-encoded string" => BASE64,
+        "u8" => "a number from 0 to 255",
+        "u16" => "a number from 0 to 65535",
+        "u32" => "a 32-bit integer, 0 or above",
         "i32" => "a 32-bit integer",
         "i64" => "a 64-bit integer",
         other => other,
@@ -269,6 +272,10 @@ impl<'n> Deserializer<'n> for Reader<'n, '_> {
         self.integer(visitor)
     }
 
+    fn deserialize_u8<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.integer(visitor)
+    }
+
     fn deserialize_u16<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, Fault> {
         self.integer(visitor)
     }
@@ -291,6 +298,6 @@ impl<'n> Deserializer<'n> for Reader<'n, '_> {
 
     serde::forward_to_deserialize_any! {
         <V: Visitor<'n>>
-        i8 i16 i128 u8 u128 f32 f64 char unit unit_struct tuple tuple_struct identifier
+        i8 i16 i128 u128 f32 f64 char unit unit_struct tuple tuple_struct identifier
     }
 }
