@@ -3,10 +3,11 @@
 //! Whoever listens (the foreground command, watchers on the owner's socket) takes copies from a bounded
 //! broadcast; a listener that is too slow loses the oldest updates, never the worker's time. Events are
 //! also kept in `events.jsonl` beside the pod's record, the newest [`KEPT`] of them.
+use crate::jsonl;
 use crate::state::PodState;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use tokio::sync::broadcast;
 
@@ -104,7 +105,7 @@ impl Reporter {
             container,
             message,
         };
-        if let Err(err) = append(&self.log, &event) {
+        if let Err(err) = jsonl::append(&self.log, &event, KEPT) {
             tracing::warn!(pod = self.pod, %err, "cannot keep the event");
         }
         self.send(Update::Event(event));
@@ -115,42 +116,12 @@ impl Reporter {
     }
 }
 
-fn append(log: &Path, event: &Event) -> io::Result<()> {
-    let mut line = serde_json::to_vec(event).map_err(io::Error::other)?;
-    line.push(b'\n');
-    // Trimming reads the file once every so many events, when it has grown to about twice what is kept.
-    let long = std::fs::metadata(log).is_ok_and(|meta| meta.len() > (KEPT as u64) * 512);
-    if long {
-        let kept = read(log)?;
-        let mut text = Vec::new();
-        for event in kept.iter().rev().take(KEPT / 2).rev() {
-            text.extend(serde_json::to_vec(event).map_err(io::Error::other)?);
-            text.push(b'\n');
-        }
-        let aside = log.with_extension("tmp");
-        fs_err::write(&aside, text)?;
-        fs_err::rename(&aside, log)?;
-    }
-    fs_err::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)?
-        .write_all(&line)
-}
-
 /// The events kept beside a pod's record, oldest first. A line cut short by a crash is left out.
 ///
 /// # Errors
 /// Names the file; one that is not there counts as empty.
 pub fn read(log: &Path) -> io::Result<Vec<Event>> {
-    match fs_err::read_to_string(log) {
-        Ok(text) => Ok(text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(err) => Err(err),
-    }
+    jsonl::read(log)
 }
 
 #[cfg(test)]
