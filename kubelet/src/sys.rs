@@ -19,16 +19,37 @@ pub(crate) fn mount_tmpfs(dir: &Path, size: Option<u64>, mode: u32) -> io::Resul
     if let Some(size) = size {
         options.push_str(&format!(",size={size}"));
     }
+    named(dir, mount_private("tmpfs", dir, &options)?)
+}
+
+/// mount(2) of a tmpfs at `dir` whose files are never written to swap, where the kernel can promise it.
+///
+/// # Errors
+/// Names the directory.
+pub(crate) fn mount_unswapped(dir: &Path) -> io::Result<()> {
+    match mount_private("tmpfs", dir, "mode=755,noswap")? {
+        // Kernels before 6.3 do not know the option.
+        Err(rustix::io::Errno::INVAL) => mount_tmpfs(dir, None, 0o755),
+        result => named(dir, result),
+    }
+}
+
+fn mount_private(kind: &str, dir: &Path, options: &str) -> io::Result<rustix::io::Result<()>> {
     let options = std::ffi::CString::new(options)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    named(
-        dir,
-        rustix::mount::mount("tmpfs", dir, "tmpfs", flags, options.as_c_str()),
-    )?;
-    named(
-        dir,
-        rustix::mount::mount_change(dir, MountPropagationFlags::PRIVATE),
-    )
+    let mounted = rustix::mount::mount(kind, dir, kind, flags, options.as_c_str());
+    Ok(mounted.and_then(|()| rustix::mount::mount_change(dir, MountPropagationFlags::PRIVATE)))
+}
+
+/// Whether the file system of `dir` is memory, by statfs(2).
+///
+/// # Errors
+/// Names the directory.
+pub(crate) fn in_memory(dir: &Path) -> io::Result<bool> {
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    const RAMFS_MAGIC: i64 = 0x8584_58f6;
+    let kind = named(dir, rustix::fs::statfs(dir))?.f_type;
+    Ok([TMPFS_MAGIC, RAMFS_MAGIC].contains(&i64::from(kind)))
 }
 
 /// umount2(2) with `MNT_DETACH` of everything mounted at `path`; nothing mounted there is success.

@@ -1,6 +1,7 @@
 //! The environment of a container, in the order Kubernetes builds it: image, `envFrom`, `env`. `HOME` is the user's unless
 //! one of them says otherwise.
 use super::{ContainerContext, TranslateError};
+use crate::state::PodRecord;
 use crate::translate::resources;
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, EnvVarSource};
 use std::collections::BTreeMap;
@@ -147,28 +148,11 @@ fn from_value(
 /// # Errors
 /// Names the field that does not exist.
 pub fn pod_field(ctx: &ContainerContext<'_>, path: &str) -> Result<String, String> {
-    let meta = &ctx.pod.record.pod.metadata;
-    if let Some((map, key)) = subscript(path) {
-        let map = match map {
-            "metadata.labels" => &meta.labels,
-            "metadata.annotations" => &meta.annotations,
-            _ => {
-                return Err(format!(
-                    "fieldPath {path}: only metadata.labels and metadata.annotations take a key"
-                ));
-            }
-        };
-        return Ok(map
-            .as_ref()
-            .and_then(|map| map.get(key))
-            .cloned()
-            .unwrap_or_default());
+    if let Some(found) = metadata_field(ctx.pod.record, path) {
+        return found;
     }
     let address = |ip: Option<std::net::IpAddr>| ip.map(|ip| ip.to_string()).unwrap_or_default();
     Ok(match path {
-        "metadata.name" => ctx.pod.record.name().to_owned(),
-        "metadata.namespace" => ctx.pod.record.namespace().to_owned(),
-        "metadata.uid" => ctx.pod.record.uid().to_owned(),
         "spec.nodeName" => ctx.pod.node_name.to_owned(),
         "spec.serviceAccountName" => ctx
             .pod
@@ -184,6 +168,32 @@ pub fn pod_field(ctx: &ContainerContext<'_>, path: &str) -> Result<String, Strin
             ));
         }
     })
+}
+
+/// The value of a field path that a pod's metadata answer by themselves: its name, one of its labels. `None` for any other path.
+#[must_use]
+pub fn metadata_field(record: &PodRecord, path: &str) -> Option<Result<String, String>> {
+    let meta = &record.pod.metadata;
+    if let Some((map, key)) = subscript(path) {
+        let map = match map {
+            "metadata.labels" => &meta.labels,
+            "metadata.annotations" => &meta.annotations,
+            _ => {
+                return Some(Err(format!(
+                    "fieldPath {path}: only metadata.labels and metadata.annotations take a key"
+                )));
+            }
+        };
+        let value = map.as_ref().and_then(|map| map.get(key));
+        return Some(Ok(value.cloned().unwrap_or_default()));
+    }
+    let value = match path {
+        "metadata.name" => record.name(),
+        "metadata.namespace" => record.namespace(),
+        "metadata.uid" => record.uid(),
+        _ => return None,
+    };
+    Some(Ok(value.to_owned()))
 }
 
 /// Splits `metadata.labels['app']` into the map and the key.

@@ -1,5 +1,6 @@
 //! Requests and limits -> cgroup settings, and the downward API's view of them.
 use super::{ContainerContext, TranslateError};
+use crate::state::PodRecord;
 use k8s_openapi::api::core::v1::{Container, ResourceFieldSelector};
 use oci_spec::runtime as oci;
 use rkube_api::quantity::Quantity;
@@ -125,15 +126,26 @@ pub fn field(
     ctx: &ContainerContext<'_>,
     selector: &ResourceFieldSelector,
 ) -> Result<String, String> {
-    let container = match selector
+    field_of(ctx.pod.record, Some(ctx.container), selector)
+}
+
+/// Likewise where only the pod is known; `own` is the container of a selector that names none.
+///
+/// # Errors
+/// Names the resource or the container that is unknown.
+pub fn field_of(
+    record: &PodRecord,
+    own: Option<&Container>,
+    selector: &ResourceFieldSelector,
+) -> Result<String, String> {
+    let named = selector
         .container_name
         .as_deref()
-        .filter(|name| !name.is_empty())
-    {
-        None => ctx.container,
-        Some(name) => ctx
-            .pod
-            .record
+        .filter(|name| !name.is_empty());
+    let container = match (named, own) {
+        (None, Some(own)) => own,
+        (None, None) => return Err("resourceFieldRef must name a container here".to_owned()),
+        (Some(name), _) => record
             .containers()
             .map(|(_, container)| container)
             .find(|container| container.name == name)
