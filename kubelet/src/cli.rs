@@ -157,7 +157,7 @@ pub enum Verb {
     /// Run a pod from a manifest
     Run(run::Run),
     /// Keep the pods of manifest sources running
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// List pods
     Ps(ps::Ps),
     /// Print what a pod's containers wrote

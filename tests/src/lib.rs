@@ -16,6 +16,7 @@
     reason = "tests tell their story on standard output, which the harness captures"
 )]
 mod clean;
+mod daemon;
 mod host;
 mod image;
 mod invocation;
@@ -24,6 +25,7 @@ mod registry;
 mod snapshot;
 mod wait;
 
+pub use daemon::{Answer, Daemon};
 pub use host::{Host, rkubelet_path};
 pub use image::{Rootfs, busybox_image};
 pub use invocation::{Invocation, Outcome, Running};

@@ -27,6 +27,8 @@ mod pull;
 mod security;
 #[path = "e2e/serve.rs"]
 mod serve;
+#[path = "e2e/settings.rs"]
+mod settings;
 #[path = "e2e/support.rs"]
 mod support;
 #[path = "e2e/terminal.rs"]
