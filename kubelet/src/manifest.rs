@@ -3,7 +3,7 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 /// The most bytes that a manifest may have.
-const LIMIT: u64 = 16 << 20;
+pub(crate) const LIMIT: u64 = 16 << 20;
 /// How long a server may take to answer.
 const FETCH_WAIT: Duration = Duration::from_secs(30);
 

@@ -224,7 +224,7 @@ impl Manager {
         };
         let pod = admission::admit_from(
             &self.node.paths,
-            wanted.pod.clone(),
+            Pod::clone(&wanted.pod),
             &set.companions,
             origin,
         )?;

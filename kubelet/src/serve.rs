@@ -13,8 +13,7 @@ use crate::config::{GoDuration, KubeletConfig};
 use crate::plan::Backoff;
 use crate::pods::{Handle, Manager, Problems};
 use crate::sd;
-use crate::source::{Delivery, Set, Wanted};
-use crate::state::SourceKind;
+use crate::source;
 use crate::worker::Node;
 use jiff::SignedDuration;
 use std::ffi::OsString;
@@ -75,7 +74,8 @@ pub async fn run(
     };
     let mut manager = Manager::new(&kubelet, incoming, requests);
     manager.take_up()?;
-    spawn_sources(&kubelet, deliveries);
+    source::spawn(&kubelet.config, &kubelet.node.name, &deliveries);
+    drop(deliveries);
     let signals = tokio::spawn(end_on_signal(kubelet.ending.clone())?);
     sd::notify("READY=1");
     let outcome = manager.run(post, &kubelet.ending).await;
@@ -86,43 +86,6 @@ pub async fn run(
         agent::start(&kubelet.node.paths, &arguments)?;
     }
     Ok(outcome?)
-}
-
-fn spawn_sources(kubelet: &Kubelet, deliveries: mpsc::Sender<Delivery>) {
-    let Some(path) = kubelet.config.static_pod_path.clone() else {
-        return;
-    };
-    tokio::spawn(async move {
-        let files = match fs_err::read_dir(&path) {
-            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-            Err(_) => vec![path],
-        };
-        let mut set = Set {
-            source: SourceKind::File,
-            ..Set::default()
-        };
-        for file in files {
-            let place = file.display().to_string();
-            let Ok(bytes) = fs_err::read(&file) else {
-                continue;
-            };
-            match rkube_api::manifest::parse_bytes(&bytes, &place, rkube_api::Strictness::Strict) {
-                Ok(manifest) => {
-                    set.pods.extend(manifest.pods.into_iter().map(|pod| Wanted {
-                        pod,
-                        place: place.clone(),
-                    }));
-                    set.companions.config_maps.extend(manifest.config_maps);
-                    set.companions.secrets.extend(manifest.secrets);
-                }
-                Err(err) => set.problems.push(crate::source::Problem {
-                    place,
-                    message: err.to_string(),
-                }),
-            }
-        }
-        let _ = deliveries.send(Delivery::Set(set)).await;
-    });
 }
 
 /// Cancels at the first SIGTERM or SIGINT.

@@ -5,9 +5,15 @@
 //! ```
 //! A source that fails says so and its last good set goes on; a file of a directory that turns bad is a [`Problem`] of
 //! that place alone, and what came from the place before goes on as well.
+pub mod content;
+pub mod file;
+
 use crate::admission::Companions;
+use crate::config::KubeletConfig;
 use crate::state::SourceKind;
+use content::Naming;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// What a source says.
@@ -38,10 +44,11 @@ pub struct Set {
     /// Its pods.
     pub pods: Vec<Wanted>,
     /// What serves them.
-    pub companions: Companions,
+    pub companions: Arc<Companions>,
     /// The services that pods are told of by environment variables; empty where none are known.
     pub services: Vec<Service>,
-    /// Places that could not be used. Pods that came from such a place before stay.
+    /// Places that could not be used. Pods that came from such a place before stay: those of its last good content are
+    /// among `pods`, and those that only another process has seen are not missed.
     pub problems: Vec<Problem>,
 }
 
@@ -49,7 +56,7 @@ pub struct Set {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     /// The pod; its uid is the source's own, or none.
-    pub pod: Pod,
+    pub pod: Arc<Pod>,
     /// The file, the URL, the key.
     pub place: String,
 }
@@ -74,3 +81,23 @@ pub struct Failed {
 
 /// Where sources deliver to: a source that is ahead of the kubelet waits.
 pub type Deliveries = mpsc::Sender<Delivery>;
+
+/// Starts all sources that the settings name. They end when nobody takes their deliveries any more.
+pub fn spawn(config: &KubeletConfig, node: &str, deliveries: &Deliveries) {
+    if let Some(path) = &config.static_pod_path {
+        let settings = file::Settings {
+            path: path.clone(),
+            period: config.file_check_frequency.get(),
+            naming: naming(config, node),
+        };
+        file::spawn(settings, deliveries.clone());
+    }
+}
+
+/// With an API server all nodes' pods stand in one list, and the same file may lie on many nodes.
+fn naming(config: &KubeletConfig, node: &str) -> Naming {
+    let shared = !config.rkube.api_servers.is_empty();
+    Naming {
+        node: shared.then(|| node.to_ascii_lowercase()),
+    }
+}
