@@ -8,6 +8,7 @@
 //! Decisions are pure functions ([`gc`], [`eviction`], [`signals`], [`node`]); [`measure`] reads the kernel.
 pub mod eviction;
 pub mod gc;
+pub mod limits;
 pub mod measure;
 pub mod node;
 pub mod signals;

@@ -1,4 +1,6 @@
 //! The image of a container: from the store, or from its registry first.
+pub mod used;
+
 use crate::state::PodRecord;
 use crate::update::Reporter;
 use k8s_openapi::api::core::v1::Container;

@@ -180,6 +180,7 @@ impl Sandbox {
         let found = blocking(move || {
             let mut supervisor = Supervisor::connect(&owned)?;
             let containers = supervisor.snapshot()?;
+            request.renew_limits(&mut supervisor, &containers);
             let mut sandbox = Self::of(supervisor, &owned, request.shared_pids())?;
             sandbox.find_cgroups(&request, &containers);
             Ok((sandbox, containers))

@@ -51,6 +51,10 @@ pub struct Node {
     pub name: String,
     /// What this process knows of its pods.
     pub registry: crate::registry::Registry,
+    /// What happened on this node.
+    pub events: crate::events::NodeEvents,
+    /// What holds for every pod.
+    pub limits: crate::housekeeping::limits::PodLimits,
 }
 
 /// Why a worker gave a pod up.

@@ -8,7 +8,6 @@ pub mod prune;
 pub mod pull;
 pub mod rm;
 pub mod tag;
-mod used;
 
 use super::{Failure, Global};
 use crate::images::Images as Library;

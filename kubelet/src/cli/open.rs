@@ -1,5 +1,7 @@
 //! What verbs open before they work: the store, the node, the pods, by the global settings.
 use super::{Failure, Global};
+use crate::events::NodeEvents;
+use crate::housekeeping::limits::PodLimits;
 use crate::images::Images;
 use crate::network::Network;
 use crate::paths::Paths;
@@ -27,6 +29,8 @@ pub fn node(global: &Global) -> Result<Node, Failure> {
         cgroups: Arc::new(cgroups),
         name: node_name(),
         registry: Registry::default(),
+        events: NodeEvents::open(&paths.root),
+        limits: PodLimits::default(),
         paths,
     })
 }

@@ -46,6 +46,7 @@ impl Serve {
             node.name.clone_from(name);
         }
         node.backoff = crate::serve::backoff(&config);
+        node.limits = crate::housekeeping::limits::PodLimits::of(&config);
         crate::sandbox::warm_cgroups();
         crate::serve::run(node, config, global.arguments())
             .await

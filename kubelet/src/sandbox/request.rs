@@ -1,5 +1,6 @@
 //! What it takes to start a sandbox, and a container in it.
 use super::{SandboxError, lock};
+use crate::housekeeping::limits::{self, PodLimits};
 use crate::paths::create_private;
 use crate::sys;
 use k8s_openapi::api::core::v1::PodSpec;
@@ -8,8 +9,9 @@ use rkube_runtime::cgroup::{Cgroup, Hierarchies};
 use rkube_runtime::compile::{CgroupAttach, Request, Rootfs, Seccomp, Settings, compile};
 use rkube_runtime::seccomp::Cache;
 use rkube_runtime::supervisor::{
-    LogLimits, LogTarget, Namespace, Prepare, SandboxConfig, Supervisor,
+    Container, ContainerState, LogLimits, LogTarget, Namespace, Prepare, SandboxConfig, Supervisor,
 };
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -34,12 +36,41 @@ pub struct SandboxRequest {
     pub domainname: Option<String>,
     /// The pod.
     pub spec: PodSpec,
+    /// What the node sets for every pod.
+    pub limits: PodLimits,
 }
 
 impl SandboxRequest {
     /// Whether containers share a pid namespace, with each other or with the host.
     pub(super) fn shared_pids(&self) -> bool {
         self.spec.share_process_namespace.unwrap_or(false) || self.spec.host_pid.unwrap_or(false)
+    }
+
+    /// Limits the pod's cgroup, which is there already.
+    pub(super) fn limit_cgroup(&self) -> Result<(), SandboxError> {
+        let own = limits::of_pod(&self.spec, self.limits.pids);
+        let own = own.map_err(|err| SandboxError::Files(io::Error::other(err)))?;
+        Ok(Cgroup::open(&self.cgroups, Path::new(&self.cgroup))?.apply(&own)?)
+    }
+
+    /// Sets limits anew that may have been others for the kubelet before this one. What does not take them goes on with
+    /// the old ones.
+    pub(super) fn renew_limits(&self, supervisor: &mut Supervisor, containers: &[Container]) {
+        if let Err(err) = self.limit_cgroup() {
+            tracing::warn!(
+                cgroup = self.cgroup,
+                err = crate::error::chain(&err),
+                "cannot limit"
+            );
+        }
+        for container in containers {
+            if container.state == ContainerState::Running
+                && let Err(err) = supervisor.log_limits(&container.name, self.limits.log)
+            {
+                let err = crate::error::chain(&err);
+                tracing::warn!(container = container.name, err, "cannot limit the log");
+            }
+        }
     }
 
     pub(super) fn launch(&self) -> Result<Supervisor, SandboxError> {
@@ -65,6 +96,7 @@ impl SandboxRequest {
             .as_ref()
             .and_then(|context| context.sysctls.as_ref());
         let cgroup = Cgroup::create(&self.cgroups, &Path::new(&self.cgroup).join("sup"))?;
+        self.limit_cgroup()?;
         // A pod on the host's network has the host's name as well.
         let uts = own(spec.host_network);
         let named = |name: &str| {
@@ -114,6 +146,8 @@ pub struct ContainerRequest {
     pub cgroups: Arc<Hierarchies>,
     /// Whether its input can be attached to.
     pub stdin: bool,
+    /// How large its log may grow.
+    pub log: LogLimits,
 }
 
 impl ContainerRequest {
@@ -164,7 +198,7 @@ impl ContainerRequest {
             log: Some(LogTarget {
                 dir: log_dir.as_fd(),
                 file: &format!("{}.log", self.attempt),
-                limits: LogLimits::default(),
+                limits: self.log,
             }),
             stdin: self.stdin,
             tty: self

@@ -116,8 +116,8 @@ impl Worker {
         let since = Instant::now();
         let uid = self.record.uid();
         let dir = self.node.paths.container(uid, &container.name, attempt);
-        self.make_files(&dir, container, attempt)
-            .map_err(StartError::Files)?;
+        let made = self.make_files(&dir, container, attempt);
+        made.map_err(StartError::Files)?;
         let hostname = self.hostname();
         let etc = self.node.paths.pod(uid).join("etc");
         let shm = self.sandbox.as_ref().and_then(|sandbox| sandbox.shm());
@@ -152,6 +152,7 @@ impl Worker {
             seccomp_cache: self.node.paths.seccomp(),
             cgroups: self.node.cgroups.clone(),
             stdin: container.stdin.unwrap_or(false),
+            log: self.node.limits.log,
         };
         let sandbox = self.sandbox.as_mut();
         let pid = sandbox
@@ -170,11 +171,8 @@ impl Worker {
         };
         record.started = !has_startup_probe;
         record.ready = !has_startup_probe && container.readiness_probe.is_none();
-        self.reporter.event(
-            "Started",
-            Some(&container.name),
-            format!("pid {pid}, try {}", attempt + 1),
-        );
+        let what = format!("pid {pid}, try {}", attempt + 1);
+        self.reporter.event("Started", Some(&container.name), what);
         Ok(())
     }
 
@@ -203,14 +201,27 @@ impl Worker {
         fs_err::write(dir.join("termination-log"), "")?;
         set_mode(&dir.join("termination-log"), 0o666)?;
         create_private(&self.log_dir().join(&container.name))?;
-        // The writable layer of the try before the last one is of no use to anybody.
+        self.forget_tries(container, attempt)
+    }
+
+    /// Removes what tries left that nobody will ask for: of those that are over only the newest are kept, and their
+    /// writable layers only of the last one.
+    fn forget_tries(&self, container: &Container, attempt: u32) -> std::io::Result<()> {
+        let (paths, uid) = (&self.node.paths, self.record.uid());
         if let Some(old) = attempt.checked_sub(2) {
-            let old = self
-                .node
-                .paths
-                .container(self.record.uid(), &container.name, old);
-            if old.exists() {
-                fs_err::remove_dir_all(old)?;
+            remove_tree(&paths.container(uid, &container.name, old))?;
+        }
+        let Some(oldest) = attempt.checked_sub(self.node.limits.kept_tries) else {
+            return Ok(());
+        };
+        let logs = self.log_dir().join(&container.name);
+        for entry in fs_err::read_dir(&logs)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.split_once(".log"));
+            let number = number.and_then(|(number, _)| number.parse::<u32>().ok());
+            if number.is_some_and(|number| number < oldest) {
+                fs_err::remove_file(entry.path())?;
             }
         }
         Ok(())
@@ -289,6 +300,13 @@ fn unstartable(err: SandboxError, container: &Container, program: &Program) -> S
             source,
         },
         _ => StartError::Launch(err),
+    }
+}
+
+fn remove_tree(dir: &Path) -> std::io::Result<()> {
+    match fs_err::remove_dir_all(dir) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 

@@ -227,6 +227,7 @@ impl Worker {
             hostname: self.hostname(),
             domainname: self.domainname(),
             spec: self.spec().clone(),
+            limits: self.node.limits,
         }
     }
 

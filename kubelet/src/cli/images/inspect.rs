@@ -1,8 +1,8 @@
 //! `rkubelet images inspect`: all that is known of an image.
 use super::list::Entry;
-use super::used::Used;
 use crate::cli::format::{DataFormat, print_data};
 use crate::cli::{Failure, Global, open};
+use crate::images::used::Used;
 use clap::Args;
 use rkube_images::store::{Image, LayerRef};
 use serde::Serialize;
@@ -61,7 +61,8 @@ impl Inspect {
     /// Names the image that is not there.
     pub fn execute(self, global: &Global) -> Result<u8, Failure> {
         let library = open::images(global)?;
-        let used = Used::find(&global.paths(), &library)?;
+        let used = Used::find(&global.paths(), &library);
+        let used = used.map_err(|err| Failure::of(&err))?;
         let found = self.images.iter().map(|typed| super::find(&library, typed));
         let found = found.collect::<Result<Vec<_>, _>>()?;
         let details: Vec<_> = found

@@ -1,7 +1,7 @@
 //! `rkubelet images list` and `df`.
-use super::used::Used;
 use crate::cli::format::{DataFormat, ListFormat, print_data, print_table, row};
 use crate::cli::{Failure, Global, open, output};
+use crate::images::used::Used;
 use clap::Args;
 use jiff::Timestamp;
 use rkube_images::store::Image;
@@ -109,7 +109,8 @@ impl List {
             output::print(&ids.collect::<String>())?;
             return Ok(0);
         }
-        let used = Used::find(&global.paths(), &library)?;
+        let used = Used::find(&global.paths(), &library);
+        let used = used.map_err(|err| Failure::of(&err))?;
         let entries: Vec<Entry> = images
             .iter()
             .map(|image| Entry::new(image, &used))

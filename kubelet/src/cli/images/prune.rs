@@ -1,7 +1,7 @@
 //! `rkubelet images prune`: gives disk space back.
-use super::used::Used;
 use crate::cli::output::{self, Output};
 use crate::cli::{Failure, Global, open, time};
+use crate::images::used::Used;
 use clap::Args;
 use rkube_images::store::{PruneOptions, What};
 use std::time::Duration;
@@ -32,7 +32,8 @@ impl Prune {
     /// When something cannot be removed, or it is not known what pods use.
     pub fn execute(self, global: &Global) -> Result<u8, Failure> {
         let library = open::images(global)?;
-        let used = Used::find(&global.paths(), &library)?;
+        let used = Used::find(&global.paths(), &library);
+        let used = used.map_err(|err| Failure::of(&err))?;
         let options = PruneOptions {
             what: match self.all {
                 true => What::UnusedImages,

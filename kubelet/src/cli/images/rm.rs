@@ -1,7 +1,7 @@
 //! `rkubelet images rm`: takes names away, and the image with its last one.
-use super::used::Used;
 use crate::cli::{Failure, Global, all_of, open, output};
 use crate::images::Images as Library;
+use crate::images::used::Used;
 use clap::Args;
 use rkube_images::store::{RemovePolicy, StoreError};
 
@@ -26,7 +26,8 @@ impl Rm {
     /// Names the images that were not removed; the others are.
     pub fn execute(self, global: &Global) -> Result<u8, Failure> {
         let library = open::images(global)?;
-        let used = Used::find(&global.paths(), &library)?;
+        let used = Used::find(&global.paths(), &library);
+        let used = used.map_err(|err| Failure::of(&err))?;
         let outcomes = self
             .images
             .iter()

@@ -1,24 +1,38 @@
 //! Which images pods use.
-use crate::cli::Failure;
 use crate::images::Images;
 use crate::paths::Paths;
 use crate::state::StoredPod;
 use rkube_images::Digest;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Why it is not known which images are in use.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UsedError {
+    /// The pods' folder cannot be read.
+    #[error("cannot look at the pods")]
+    Pods(#[source] std::io::Error),
+    /// One record cannot be read: it may use any image.
+    #[error(
+        "a pod's record cannot be read, so nothing is known of its images; remove it with `rkubelet rm -f` and its uid"
+    )]
+    Record(#[source] std::io::Error),
+}
+
 /// The images of pods that are not over, with the pods' names.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Used(BTreeMap<Digest, BTreeSet<String>>);
+pub struct Used(BTreeMap<Digest, BTreeSet<String>>);
 
 impl Used {
     /// Looks at all pods.
-    pub(super) fn find(paths: &Paths, library: &Images) -> Result<Self, Failure> {
-        let (pods, broken) = paths.load_all().map_err(|err| Failure::of(&err))?;
-        if let Some(err) = broken.first() {
+    ///
+    /// # Errors
+    /// When it cannot be known what pods use.
+    pub fn find(paths: &Paths, library: &Images) -> Result<Self, UsedError> {
+        let (pods, broken) = paths.load_all().map_err(UsedError::Pods)?;
+        if let Some(err) = broken.into_iter().next() {
             // It may use any image.
-            return Err(Failure::failed(format!(
-                "a pod's record cannot be read, so nothing is known of its images: {err}; remove it with `rkubelet rm -f` and its uid"
-            )));
+            return Err(UsedError::Record(err));
         }
         let mut used = Used::default();
         for pod in pods
@@ -39,18 +53,26 @@ impl Used {
         let running = running.filter_map(|container| Digest::parse(&container.image_id).ok());
         let wanted = pod.record.containers();
         let wanted = wanted.filter_map(|(_, container)| id_of(container.image.as_deref()?));
-        for id in running.chain(wanted) {
+        let volumes = pod.record.pod.spec.as_ref();
+        let volumes = volumes
+            .into_iter()
+            .flat_map(|spec| spec.volumes.iter().flatten());
+        let mounted =
+            volumes.filter_map(|volume| id_of(volume.image.as_ref()?.reference.as_deref()?));
+        for id in running.chain(wanted).chain(mounted) {
             self.0.entry(id).or_default().insert(pod.record.full_name());
         }
     }
 
     /// The ids, as the store wants them.
-    pub(super) fn ids(&self) -> BTreeSet<Digest> {
+    #[must_use]
+    pub fn ids(&self) -> BTreeSet<Digest> {
         self.0.keys().cloned().collect()
     }
 
     /// The pods that use it.
-    pub(super) fn by(&self, id: &Digest) -> Vec<String> {
+    #[must_use]
+    pub fn by(&self, id: &Digest) -> Vec<String> {
         self.0.get(id).into_iter().flatten().cloned().collect()
     }
 }
@@ -64,20 +86,29 @@ mod tests {
 
     #[test]
     fn what_runs_and_what_is_to_run_is_in_use() {
-        let spec = json!({"containers": [{"name": "a", "image": "nginx"}, {"name": "b", "image": "gone"}]});
+        let spec = json!({"containers": [{"name": "a", "image": "nginx"}, {"name": "b", "image": "gone"}],
+            "volumes": [{"name": "v", "image": {"reference": "tools"}}]});
         let record = record(&spec, &json!({}));
         let mut state = PodState::new(&record, "boot");
         let (old, new) = (Digest::sha256(b"old"), Digest::sha256(b"new"));
         state.containers[0].image_id = old.to_string();
+        let tools = Digest::sha256(b"tools");
         let mut used = Used::default();
         used.add(
             &StoredPod {
                 record: record.into(),
                 state,
             },
-            |name| (name == "nginx").then(|| new.clone()),
+            |name| match name {
+                "nginx" => Some(new.clone()),
+                "tools" => Some(tools.clone()),
+                _ => None,
+            },
         );
-        assert_eq!(used.ids(), BTreeSet::from([old.clone(), new]));
+        assert_eq!(
+            used.ids(),
+            BTreeSet::from([old.clone(), new.clone(), tools.clone()])
+        );
         assert_eq!(used.by(&old), ["default/web"]);
         assert!(used.by(&Digest::sha256(b"other")).is_empty());
     }
