@@ -18,6 +18,7 @@ pub mod jsonl;
 pub mod lock;
 pub mod logs;
 pub mod manifest;
+pub mod mounts;
 pub mod network;
 pub mod paths;
 pub mod plan;

@@ -7,9 +7,9 @@ use crate::state::PodRecord;
 use k8s_openapi::api::core::v1::Pod;
 use rkube_net::{
     AttachError, Bridge, BridgeConfig, BridgeError, HostPort, HostPortGuard, HostPorts, LeaseError,
-    Leases, PublishError, Transport,
+    Leases, PublishError, Transport, Verified,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -140,6 +140,50 @@ impl Network {
             Ok(())
         })
         .await;
+    }
+
+    /// Gives back what pods have that are gone, and writes rules anew that somebody else took away. Gives what was done.
+    ///
+    /// # Errors
+    /// What could not be looked at or mended; calling it again goes on.
+    pub async fn repair(
+        &self,
+        gone: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Result<Vec<String>, NetworkError> {
+        let network = self.clone();
+        blocking(move || {
+            let mut done = Vec::new();
+            let ports = network.host_ports()?;
+            let lost: BTreeSet<String> = ports
+                .list()?
+                .into_iter()
+                .map(|port| port.uid)
+                .filter(|uid| gone(uid))
+                .collect();
+            for uid in lost {
+                ports.withdraw(&uid)?;
+                done.push(format!(
+                    "withdrew the published ports of pod {uid}, which is gone"
+                ));
+            }
+            let leases = Leases::open(&network.leases, network.config.subnet)?;
+            let held = leases.list()?;
+            for lease in held.iter().filter(|lease| gone(&lease.owner)) {
+                leases.release(&lease.owner)?;
+                done.push(format!(
+                    "took back {} from pod {}, which is gone",
+                    lease.ip, lease.owner
+                ));
+            }
+            // Without a pod on the bridge nobody misses a rule.
+            if !held.is_empty() && ports.verify()? == Verified::Repaired {
+                done.push(
+                    "packet filter rules were missing or too many: all are written anew".to_owned(),
+                );
+            }
+            Ok(done)
+        })
+        .await
     }
 
     /// The published ports of this host.

@@ -10,6 +10,7 @@
 //! supervisors. When it is asked to end it hands the detached pods to an agent and leaves the others running.
 use crate::agent::{self, Post};
 use crate::config::{GoDuration, KubeletConfig};
+use crate::housekeeping::Vitals;
 use crate::plan::Backoff;
 use crate::pods::{Handle, Manager, Problems};
 use crate::sd;
@@ -37,6 +38,8 @@ pub struct Kubelet {
     pub pods: Handle,
     /// Pods that are not let in and places that cannot be used, each with its reason.
     pub problems: Problems,
+    /// How the node is.
+    pub vitals: Vitals,
     /// Cancelled when the daemon is to end: every task that hears it finishes what it must and returns.
     pub ending: CancellationToken,
 }
@@ -66,6 +69,7 @@ pub async fn run(
     let (deliveries, incoming) = mpsc::channel(DELIVERIES);
     let (pods, requests) = Handle::new();
     let kubelet = Kubelet {
+        vitals: Vitals::new(&node, &config)?,
         config: Arc::new(config),
         pods,
         problems: Problems::new(&node.paths),
@@ -76,12 +80,15 @@ pub async fn run(
     manager.take_up()?;
     source::spawn(&kubelet.config, &kubelet.node.name, &deliveries);
     drop(deliveries);
+    let housekeeping = crate::housekeeping::spawn(&kubelet);
     let signals = tokio::spawn(end_on_signal(kubelet.ending.clone())?);
     sd::notify("READY=1");
     let outcome = manager.run(post, &kubelet.ending).await;
     kubelet.ending.cancel();
     sd::notify("STOPPING=1");
     signals.abort();
+    // It hears of the end by itself, and may be in the middle of a pass.
+    housekeeping.abort();
     if manager.has_detached() {
         agent::start(&kubelet.node.paths, &arguments)?;
     }

@@ -81,8 +81,16 @@ fn named<T>(path: &Path, result: rustix::io::Result<T>) -> io::Result<T> {
 /// # Errors
 /// When the kernel cannot watch it.
 pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watched(fd, Interest::READABLE)
+}
+
+/// Lets the event loop watch a descriptor for whatever is of interest.
+///
+/// # Errors
+/// When the kernel cannot watch it.
+pub(crate) fn watched(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is one open descriptor for as long as it lives, and always the same.
-    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)
 }
 
 /// The pid behind a pidfd, from /proc/self/fdinfo (pidfd_open(2)); 0 if its process has ended.

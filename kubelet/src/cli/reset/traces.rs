@@ -188,36 +188,12 @@ fn is_pods_device(name: &str) -> bool {
 
 /// Unmounts what is mounted below a folder, the deepest first.
 pub(super) fn remove_mounts(tree: &Path, report: &mut Report) {
-    let table = fs_err::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    for mount in mounts_below(&table, tree) {
+    for mount in crate::mounts::below(tree) {
         match crate::sys::unmount(&mount) {
             Ok(()) => report.done(format!("mount {}", mount.display())),
             Err(err) => report.note("mount", Err(&err)),
         }
     }
-}
-
-/// The mount points below the folder, without itself.
-fn mounts_below(table: &str, tree: &Path) -> Vec<PathBuf> {
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
-    let mut below: Vec<PathBuf> = points
-        .map(|point| PathBuf::from(unescape(point)))
-        .filter(|point| point.starts_with(tree) && point != tree)
-        .collect();
-    below.reverse();
-    below
-}
-
-/// The kernel writes blanks, tabs, newlines and backslashes in octal.
-fn unescape(text: &str) -> String {
-    [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .iter()
-    .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 /// Removes files and folders of ours, and the trees themselves if nothing else is in them.
@@ -286,19 +262,6 @@ fn remove(path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mounts_are_taken_from_the_deepest() {
-        let table = "1 0 0:1 / / rw - ext4 a rw\n\
-                     2 1 0:2 / /run rw - tmpfs b rw\n\
-                     3 2 0:3 / /run/rkubelet rw - tmpfs c rw\n\
-                     4 3 0:4 / /run/rkubelet/pods/u/shm rw - tmpfs d rw\n\
-                     5 4 0:5 / /run/rkubelet/pods/u/shm/a\\040b rw - tmpfs e rw\n\
-                     6 1 0:6 / /run/rkubelet2/x rw - tmpfs f rw\n";
-        let found = mounts_below(table, Path::new("/run/rkubelet"));
-        let expected = ["/run/rkubelet/pods/u/shm/a b", "/run/rkubelet/pods/u/shm"];
-        assert_eq!(found, expected.map(PathBuf::from));
-    }
 
     #[test]
     fn devices_of_pods() {
