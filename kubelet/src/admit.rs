@@ -131,6 +131,8 @@ const FIELDS: &[(&str, Treatment)] = &[
     ("C.volumeMounts[].name", Honoured),
     ("C.volumeMounts[].readOnly", Honoured),
     ("C.volumeMounts[].recursiveReadOnly", Honoured),
+    ("C.volumeMounts[].subPath", Honoured),
+    ("C.volumeMounts[].subPathExpr", Honoured),
     ("C.workingDir", Honoured),
 ];
 
@@ -246,13 +248,14 @@ mod tests {
     fn what_is_not_honoured_is_named_with_its_place() {
         check(
             &json!({"spec": {"runtimeClassName": "kata", "containers": [
-                {"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "x"}]}],
+                {"name": "c", "volumeDevices": [{"name": "v", "devicePath": "/v"}]}],
                 "initContainers": [{"name": "i", "resources": {"limits": {"nvidia.com/gpu": "1"}},
                     "livenessProbe": {"grpc": {"port": 1}}}], "os": {"name": "windows"},
                 "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}],
                 "securityContext": {"seLinuxOptions": {"level": "s0"}}}}),
             &[
-                "spec.containers[0].volumeMounts[0].subPath",
+                "spec.containers[0].volumeDevices[0].devicePath",
+                "spec.containers[0].volumeDevices[0].name",
                 "spec.initContainers[0].livenessProbe.grpc.port",
                 "spec.initContainers[0].resources.limits.nvidia.com/gpu",
                 "spec.os.name",

@@ -1,23 +1,31 @@
 //! Volumes: a manifest's `volumes` -> directories on the host that containers get bound.
 //!
-//! Each kind is one function from its source to a path. What ends with the pod lies in the pod's own
-//! folders; configMap and secret volumes lie under /run, which is memory, and are written again from the
-//! pod's record after a reboot.
+//! ```text
+//!   manifest --ensure--> a directory of the host, per pod      empty, host, payload + atomic + memory
+//!            --open----> a descriptor, per container start     open + beneath: subPath, and nothing that leads out
+//! ```
+//! What ends with the pod lies in the pod's own folders. What the kubelet writes lies in memory, and is written again from
+//! the pod's record after a reboot.
 mod atomic;
 mod beneath;
+mod empty;
+mod host;
 mod memory;
+mod open;
 mod payload;
+
+pub use host::HostKind;
+pub use open::{Opened, Wanted, open};
 
 use self::atomic::Payload;
 use self::beneath::Dir;
-use crate::paths::{Paths, create_private};
+use crate::paths::Paths;
 use crate::state::PodRecord;
 use crate::sys;
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, HostPathVolumeSource, Volume};
+use k8s_openapi::api::core::v1::Volume;
 use rkube_api::quantity::Quantity;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why a volume cannot be had.
@@ -33,17 +41,21 @@ pub struct VolumeError {
 /// A volume that is ready on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// What containers get.
-    pub source: Source,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it is.
+    pub origin: Origin,
     /// Whether every mount of it is read-only.
     pub read_only: bool,
 }
 
-/// What a volume is on the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A directory or file.
-    Path(PathBuf),
+/// Who made a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The kubelet: a directory of the pod's own.
+    Pod,
+    /// The host: it must be of this type whenever a container gets it.
+    Host(HostKind),
 }
 
 /// The volumes of a pod, ready, by name.
@@ -60,15 +72,8 @@ pub fn ensure(paths: &Paths, record: &PodRecord) -> Result<Volumes, VolumeError>
             volume: volume.name.clone(),
             what,
         };
-        let path = ensure_one(paths, record, volume).map_err(fail)?;
-        let read_only = payload::payload(record, volume).is_some();
-        ready.insert(
-            volume.name.clone(),
-            Ready {
-                source: Source::Path(path),
-                read_only,
-            },
-        );
+        let one = ensure_one(paths, record, volume).map_err(fail)?;
+        ready.insert(volume.name.clone(), one);
     }
     Ok(ready)
 }
@@ -119,21 +124,31 @@ fn on_disk(paths: &Paths, record: &PodRecord, volume: &Volume) -> PathBuf {
     dir.join(&volume.name)
 }
 
-fn ensure_one(paths: &Paths, record: &PodRecord, volume: &Volume) -> Result<PathBuf, String> {
+fn ensure_one(paths: &Paths, record: &PodRecord, volume: &Volume) -> Result<Ready, String> {
+    let own = |path: PathBuf, read_only: bool| Ready {
+        path,
+        origin: Origin::Pod,
+        read_only,
+    };
     if let Some(source) = &volume.empty_dir {
-        let dir = if source.medium.as_deref() == Some("Memory") {
-            in_memory(paths, record, volume)
-        } else {
+        let dir = if empty::on_disk(source) {
             on_disk(paths, record, volume)
+        } else {
+            in_memory(paths, record, volume)
         };
-        return empty_dir(&dir, source, fs_group(record)).map(|()| dir);
+        return empty::ensure(&dir, source, fs_group(record)).map(|()| own(dir, false));
     }
     if let Some(source) = &volume.host_path {
-        return host_path(source);
+        let kind = host::ensure(source)?;
+        return Ok(Ready {
+            path: PathBuf::from(&source.path),
+            origin: Origin::Host(kind),
+            read_only: false,
+        });
     }
     if let Some(payload) = payload::payload(record, volume) {
         let dir = in_memory(paths, record, volume);
-        return write(&dir, &payload?, fs_group(record)).map(|()| dir);
+        return write(&dir, &payload?, fs_group(record)).map(|()| own(dir, true));
     }
     Err(
         "is of a kind that is not supported; use emptyDir, hostPath, configMap, secret, downwardAPI or projected"
@@ -148,39 +163,6 @@ fn write(dir: &Path, payload: &Payload, group: Option<u32>) -> Result<(), String
         atomic::write(&Dir::open(dir)?, payload, group).map(drop)
     };
     written().map_err(|err| err.to_string())
-}
-
-fn empty_dir(dir: &Path, source: &EmptyDirVolumeSource, group: Option<u32>) -> Result<(), String> {
-    let failed = |err: io::Error| err.to_string();
-    let limit = match &source.size_limit {
-        None => None,
-        Some(limit) => Some(
-            limit
-                .0
-                .parse::<Quantity>()
-                .map_err(|err| format!("sizeLimit: {err}"))?
-                .units(),
-        ),
-    };
-    if dir.is_dir() {
-        return Ok(());
-    }
-    match source.medium.as_deref() {
-        None | Some("") => make_shared(dir, group).map_err(failed),
-        Some("Memory") => {
-            create_private(dir).map_err(failed)?;
-            sys::mount_tmpfs(
-                dir,
-                limit.and_then(|limit| u64::try_from(limit).ok()),
-                0o777,
-            )
-            .map_err(failed)?;
-            own(dir, group).map_err(failed)
-        }
-        Some(other) => Err(format!(
-            "medium \"{other}\" is not supported; leave it out or use Memory"
-        )),
-    }
 }
 
 /// The bytes that an emptyDir on disk may hold, of the volumes that have such a limit.
@@ -209,69 +191,6 @@ pub fn disk_limits(paths: &Paths, record: &PodRecord) -> Vec<(String, PathBuf, u
     volumes.into_iter().flatten().filter_map(limited).collect()
 }
 
-/// A directory that all users of the pod may write to, made whole under another name first.
-fn make_shared(dir: &Path, group: Option<u32>) -> io::Result<()> {
-    let parent = dir.parent().unwrap_or(dir);
-    create_private(parent)?;
-    let aside = dir.with_extension("new");
-    if !aside.is_dir() {
-        fs_err::create_dir(&aside)?;
-    }
-    fs_err::set_permissions(&aside, std::fs::Permissions::from_mode(0o777))?;
-    own(&aside, group)?;
-    fs_err::rename(aside, dir)
-}
-
-/// Gives `dir` to the pod's fsGroup, so that what is made in it is the group's too.
-fn own(dir: &Path, group: Option<u32>) -> io::Result<()> {
-    let Some(group) = group else {
-        return Ok(());
-    };
-    std::os::unix::fs::chown(dir, None, Some(group))?;
-    fs_err::set_permissions(dir, std::fs::Permissions::from_mode(0o2777))
-}
-
-fn host_path(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
-    let path = PathBuf::from(&source.path);
-    let found = std::fs::metadata(&path);
-    let missing = || {
-        format!(
-            "{} is not on this host; make it, or set hostPath.type: DirectoryOrCreate",
-            path.display()
-        )
-    };
-    let wants = |fits: bool, what: &str| {
-        if fits {
-            Ok(path.clone())
-        } else {
-            Err(format!("{} is no {what}", path.display()))
-        }
-    };
-    match (source.type_.as_deref().unwrap_or_default(), found) {
-        ("DirectoryOrCreate", Err(_)) => {
-            fs_err::create_dir_all(&path).map_err(|err| err.to_string())?;
-            Ok(path)
-        }
-        ("FileOrCreate", Err(_)) => {
-            fs_err::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&path)
-                .map_err(|err| err.to_string())?;
-            Ok(path)
-        }
-        (_, Err(err)) if err.kind() == io::ErrorKind::NotFound => Err(missing()),
-        (_, Err(err)) => Err(format!("{}: {err}", path.display())),
-        ("", Ok(_)) => Ok(path),
-        ("Directory" | "DirectoryOrCreate", Ok(meta)) => wants(meta.is_dir(), "directory"),
-        ("File" | "FileOrCreate", Ok(meta)) => wants(meta.is_file(), "file"),
-        ("Socket", Ok(meta)) => wants(meta.file_type().is_socket(), "socket"),
-        ("CharDevice", Ok(meta)) => wants(meta.file_type().is_char_device(), "character device"),
-        ("BlockDevice", Ok(meta)) => wants(meta.file_type().is_block_device(), "block device"),
-        (other, Ok(_)) => Err(format!("hostPath.type \"{other}\" is unknown")),
-    }
-}
-
 /// Unmounts what [`ensure`] mounted and removes all that a pod had in memory.
 ///
 /// # Errors
@@ -287,37 +206,4 @@ pub fn remove(paths: &Paths, uid: &str) -> io::Result<()> {
         sys::unmount(&entry?.path())?;
     }
     fs_err::remove_dir_all(&dir)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_path_must_be_what_it_claims() {
-        let dir = tempfile::tempdir().unwrap();
-        let source = |name: &str, kind: &str| HostPathVolumeSource {
-            path: dir.path().join(name).to_string_lossy().into_owned(),
-            type_: Some(kind.to_owned()),
-        };
-        std::fs::write(dir.path().join("file"), "").unwrap();
-        assert!(host_path(&source("file", "")).is_ok());
-        assert!(
-            host_path(&source("file", "Directory"))
-                .unwrap_err()
-                .contains("is no directory")
-        );
-        assert!(
-            host_path(&source("gone", ""))
-                .unwrap_err()
-                .contains("DirectoryOrCreate")
-        );
-        assert!(host_path(&source("made", "DirectoryOrCreate")).is_ok());
-        assert!(dir.path().join("made").is_dir());
-        assert!(
-            host_path(&source("file", "Socket"))
-                .unwrap_err()
-                .contains("no socket")
-        );
-    }
 }

@@ -41,6 +41,9 @@ pub struct Request<'a> {
     pub bundle: &'a Path,
     /// Where the root file system comes from.
     pub rootfs: Rootfs,
+    /// What is bound at these destinations, already found and open (`O_PATH` will do): of such a mount the spec's `source` is
+    /// not looked at, so that nobody can put something else in its place meanwhile.
+    pub sources: &'a [(PathBuf, OwnedFd)],
     /// The cgroup to start in.
     pub cgroup: CgroupAttach,
     /// The filter to load.
@@ -161,6 +164,7 @@ pub fn compile(request: Request<'_>) -> Result<Launch, CompileError> {
         spec,
         bundle,
         rootfs,
+        sources,
         cgroup,
         seccomp,
         settings,
@@ -174,7 +178,7 @@ pub fn compile(request: Request<'_>) -> Result<Launch, CompileError> {
     process::compile(&mut draft, process)?;
     draft.record.flags |= flag::CREATE_CWD;
     rootfs::compile(&mut draft, spec, bundle, &rootfs)?;
-    mounts::compile(&mut draft, spec, bundle)?;
+    mounts::compile(&mut draft, spec, bundle, sources)?;
     devices::compile(&mut draft, spec)?;
     sysctls::compile(&mut draft, spec)?;
     finish(draft, cgroup, seccomp, settings)
@@ -231,6 +235,13 @@ fn finish(
         .fold(0, |all, (_, bit)| all | bit);
     draft.record.keep = (0..settings.preserve_fds).map(|n| n + 3).collect();
     draft.finish()
+}
+
+/// open_tree(2) on a descriptor: a detached copy of what it stands for.
+fn clone_open(source: BorrowedFd<'_>, recursive: bool) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd as _;
+    let tree = rkube_init::sys::mount::clone_tree(source.as_raw_fd(), c"", recursive);
+    tree.map(crate::sys::fd::own).map_err(crate::sys::fd::error)
 }
 
 /// open_tree(2) on a path of the host: a detached copy of what is mounted there.

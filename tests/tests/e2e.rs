@@ -35,3 +35,5 @@ mod support;
 mod terminal;
 #[path = "e2e/verbs.rs"]
 mod verbs;
+#[path = "e2e/volumes.rs"]
+mod volumes;

@@ -239,6 +239,7 @@ impl Pod {
                 work,
                 volatile: true,
             },
+            sources: &[],
             cgroup: attach(cgroup)?,
             seccomp: self.filter()?,
             settings: Settings::default(),

@@ -3,6 +3,7 @@ use super::{SandboxError, lock};
 use crate::housekeeping::limits::{self, PodLimits};
 use crate::paths::create_private;
 use crate::sys;
+use crate::volume::Opened;
 use k8s_openapi::api::core::v1::PodSpec;
 use oci_spec::runtime::Spec;
 use rkube_runtime::cgroup::{Cgroup, Hierarchies};
@@ -126,7 +127,7 @@ impl SandboxRequest {
 }
 
 /// A container that is to be.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ContainerRequest {
     /// Its name.
     pub name: String,
@@ -134,6 +135,8 @@ pub struct ContainerRequest {
     pub attempt: u32,
     /// What the OCI calls for.
     pub spec: Spec,
+    /// What the volumes among its mounts are of.
+    pub sources: Opened,
     /// The image's layers, the top-most first.
     pub lowers: Vec<PathBuf>,
     /// Its folder: `upper`, `work`, `config.json`.
@@ -184,6 +187,7 @@ impl ContainerRequest {
                 work: self.dir.join("work"),
                 volatile: true,
             },
+            sources: &self.sources,
             cgroup: attach(&cgroup)?,
             seccomp: seccomp(&self.spec, &self.seccomp_cache)?,
             settings: Settings::default(),

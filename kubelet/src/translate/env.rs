@@ -63,6 +63,22 @@ pub fn expand(text: &str, env: &[(String, String)]) -> String {
     })
 }
 
+/// Likewise where every variable must be there.
+///
+/// # Errors
+/// The name of one that is not.
+pub fn expand_all(text: &str, env: &[(String, String)]) -> Result<String, String> {
+    let missing = std::cell::RefCell::new(None);
+    let expanded = rkube_api::expand::expand(text, |name| {
+        let found = env.iter().find(|(known, _)| known == name);
+        if found.is_none() {
+            missing.replace(Some(name.to_owned()));
+        }
+        found.map(|(_, value)| value.as_str())
+    });
+    missing.into_inner().map_or(Ok(expanded), Err)
+}
+
 fn set(env: &mut Vec<(String, String)>, name: &str, value: &str) {
     match env.iter_mut().find(|(known, _)| known == name) {
         Some((_, old)) => value.clone_into(old),

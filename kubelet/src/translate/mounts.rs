@@ -1,8 +1,9 @@
 //! What a container sees mounted: the kernel's filesystems, the pod's own files under /etc, volumes.
-use super::{ContainerContext, TranslateError, security};
-use crate::volume::Source;
+use super::{ContainerContext, TranslateError, env, security, user};
+use crate::volume::Wanted;
+use k8s_openapi::api::core::v1::VolumeMount;
 use oci_spec::runtime as oci;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The mounts in the order they are to be made: parents before children.
 ///
@@ -135,14 +136,63 @@ fn volumes(ctx: &ContainerContext<'_>) -> Result<Vec<oci::Mount>, TranslateError
             (true, _) => "ro",
             (false, _) => "rw",
         };
-        let Source::Path(source) = &volume.source;
+        // For people: what is mounted is what `volume::open` has found there.
+        let source = match sub_path(ctx, mount)? {
+            Some(below) => volume.path.join(below),
+            None => volume.path.clone(),
+        };
         mounts.push(bind(
-            source,
+            &source,
             Path::new(&mount.mount_path),
             &[mode, propagation],
         )?);
     }
     Ok(mounts)
+}
+
+/// What of which volume the container's mounts are of.
+///
+/// # Errors
+/// Names the mount whose `subPathExpr` cannot be expanded.
+pub fn wanted(ctx: &ContainerContext<'_>) -> Result<Vec<Wanted>, TranslateError> {
+    let mounts = ctx.container.volume_mounts.iter().flatten();
+    let one = |mount: &VolumeMount| {
+        Ok(Wanted {
+            destination: PathBuf::from(&mount.mount_path),
+            volume: mount.name.clone(),
+            sub_path: sub_path(ctx, mount)?,
+        })
+    };
+    mounts.map(one).collect()
+}
+
+/// The part of the volume that is mounted, if it is not all of it.
+fn sub_path(
+    ctx: &ContainerContext<'_>,
+    mount: &VolumeMount,
+) -> Result<Option<PathBuf>, TranslateError> {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let Some(expr) = given(&mount.sub_path_expr) else {
+        return Ok(given(&mount.sub_path).map(PathBuf::from));
+    };
+    let fail = |what: String| TranslateError::Mount {
+        path: mount.mount_path.clone(),
+        what: format!("subPathExpr {expr}: {what}"),
+    };
+    let (_, home) = user::resolve(ctx)?;
+    let env = env::environment(ctx, &home)?;
+    let path = env::expand_all(&expr, &env)
+        .map_err(|name| fail(format!("the container has no variable {name}")))?;
+    let path = PathBuf::from(path);
+    // A variable without a value must not open the whole volume.
+    let normal = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    if path.as_os_str().is_empty() || !path.components().all(normal) {
+        return Err(fail(format!(
+            "{:?} is not a relative path without `..`",
+            path.display()
+        )));
+    }
+    Ok(Some(path))
 }
 
 fn bind(source: &Path, destination: &Path, options: &[&str]) -> Result<oci::Mount, TranslateError> {

@@ -1,11 +1,22 @@
 //! Whole specs from whole pods.
 use super::*;
-use crate::volume::{Ready, Source};
+use crate::volume::{Origin, Ready};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The spec of the first container of a pod, as JSON; or the error's words.
 fn spec_of(pod: &Value, image: &Value) -> Result<Value, String> {
+    of_first(pod, image, |ctx| {
+        container_spec(ctx).map(|spec| serde_json::to_value(spec).unwrap())
+    })
+}
+
+/// What the first container of a pod is translated to by `work`, or the error's words.
+fn of_first<T>(
+    pod: &Value,
+    image: &Value,
+    work: impl FnOnce(&ContainerContext<'_>) -> Result<T, TranslateError>,
+) -> Result<T, String> {
     let mut pod: k8s_openapi::api::core::v1::Pod = serde_json::from_value(
         json!({"metadata": {"name": "web", "namespace": "shop", "uid": "u-1",
             "labels": {"app": "front"}}, "spec": pod}),
@@ -23,14 +34,16 @@ fn spec_of(pod: &Value, image: &Value) -> Result<Value, String> {
         (
             "data".to_owned(),
             Ready {
-                source: Source::Path("/host/data".into()),
+                path: "/host/data".into(),
+                origin: Origin::Pod,
                 read_only: false,
             },
         ),
         (
             "conf".to_owned(),
             Ready {
-                source: Source::Path("/host/conf".into()),
+                path: "/host/conf".into(),
+                origin: Origin::Pod,
                 read_only: true,
             },
         ),
@@ -51,15 +64,14 @@ fn spec_of(pod: &Value, image: &Value) -> Result<Value, String> {
         json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}, "config": image}),
     )
     .unwrap();
-    let spec = container_spec(&ContainerContext {
+    let done = work(&ContainerContext {
         pod: &context,
         container: &record.pod.spec.as_ref().unwrap().containers[0],
         image: &image,
         lowers: &[],
         termination_log: Path::new("/host/termination-log"),
     });
-    spec.map(|spec| serde_json::to_value(spec).unwrap())
-        .map_err(|err| crate::error::chain(&err))
+    done.map_err(|err| crate::error::chain(&err))
 }
 
 fn container(fields: &Value) -> Value {
@@ -175,6 +187,64 @@ fn mounts_come_parents_first_and_keep_their_modes() {
             .unwrap_err()
             .contains("no volume \"gone\"")
     );
+}
+
+/// What is mounted of which volume, or what is wrong.
+fn wanted(mount: &Value) -> Result<String, String> {
+    let mut mount = mount.clone();
+    mount["name"] = json!("data");
+    mount["mountPath"] = json!("/data");
+    let fields = json!({"command": ["x"], "volumeMounts": [mount], "env": [
+        {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, {"name": "EMPTY", "value": ""},
+        {"name": "UP", "value": "../up"}, {"name": "ROOT", "value": "/etc"}, {"name": "DEEP", "value": "a/b"}]});
+    let wanted = of_first(&container(&fields), &json!({}), mounts::wanted)?;
+    let spec = spec_of(&container(&fields), &json!({}))?;
+    let mounts = spec["mounts"].as_array().unwrap();
+    let shown = mounts.iter().find(|mount| mount["destination"] == "/data");
+    let shown = shown.unwrap()["source"].as_str().unwrap().to_owned();
+    let [wanted] = &wanted[..] else {
+        panic!("one mount: {wanted:?}")
+    };
+    assert_eq!(
+        (wanted.volume.as_str(), wanted.destination.as_path()),
+        ("data", Path::new("/data"))
+    );
+    let part = wanted
+        .sub_path
+        .as_ref()
+        .map(|path| path.display().to_string());
+    assert_eq!(
+        shown,
+        part.as_ref()
+            .map_or("/host/data".to_owned(), |part| format!("/host/data/{part}"))
+    );
+    Ok(part.unwrap_or_else(|| "all".to_owned()))
+}
+
+#[test]
+fn a_part_of_a_volume_is_named_by_sub_path_or_by_variables() {
+    let good = [
+        (json!({}), "all"),
+        (json!({"subPath": ""}), "all"),
+        (json!({"subPath": "logs/$(POD)"}), "logs/$(POD)"),
+        (json!({"subPathExpr": "logs/$(POD)"}), "logs/web"),
+        (json!({"subPathExpr": "$(DEEP)/$$(POD)"}), "a/b/$(POD)"),
+        (json!({"subPathExpr": "x$(EMPTY)"}), "x"),
+    ];
+    for (mount, want) in good {
+        assert_eq!(wanted(&mount).unwrap(), want, "{mount}");
+    }
+    let bad = [
+        ("$(NONE)/x", "no variable NONE"),
+        ("$(EMPTY)", "is not a relative path"),
+        ("$(UP)", "is not a relative path"),
+        ("x/$(UP)", "is not a relative path"),
+        ("$(ROOT)", "is not a relative path"),
+    ];
+    for (expr, want) in bad {
+        let problem = wanted(&json!({"subPathExpr": expr})).unwrap_err();
+        assert!(problem.contains(want), "{expr}: {problem}");
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! A directory of files that change all at once, as Kubernetes lays them out for those who watch them:
 //!
 //! ```text
-//! volume/..data -> ..1f          the link that is swapped by one rename(2)
-//!       /..1f/key                what there is now
-//!       /..1f/sub/key2
-//!       /key  -> ..data/key      what programs read
+//! volume/..data -> ..1766500000   the link that is swapped by one rename(2)
+//!       /..1766500000/key         what there is now
+//!       /..1766500000/sub/key2
+//!       /key  -> ..data/key       what programs read
 //!       /sub  -> ..data/sub
 //! ```
 //! A reader sees the old files or the new ones, never a mixture, and a crash at any line leaves the old or the new ones;
@@ -40,7 +40,7 @@ pub(super) fn write(dir: &Dir, payload: &Payload, group: Option<u32>) -> io::Res
         None => false,
     };
     if !same {
-        let name = fresh(dir)?;
+        let name = fresh();
         if let Err(err) = fill(dir, &name, payload, group) {
             // The write failed already; what is left over is swept up by the next one.
             let _ = dir.remove(&name);
@@ -76,13 +76,10 @@ fn holds(dir: &Dir, name: &OsStr, payload: &Payload) -> io::Result<bool> {
     Ok(count == payload.len())
 }
 
-/// A name that is not taken.
-fn fresh(dir: &Dir) -> io::Result<OsString> {
-    let taken: BTreeSet<OsString> = dir.names()?.into_iter().collect();
-    let mut names = (0_u32..).map(|number| OsString::from(format!("..{number}")));
-    Ok(names
-        .find(|name| !taken.contains(name))
-        .expect("a directory has fewer names than there are numbers"))
+/// A name that was never taken: somebody may still read by the old one, and must not get new files for it.
+fn fresh() -> OsString {
+    let now = jiff::Timestamp::now().as_nanosecond();
+    OsString::from(format!("..{now}"))
 }
 
 fn fill(dir: &Dir, name: &OsStr, payload: &Payload, group: Option<u32>) -> io::Result<()> {

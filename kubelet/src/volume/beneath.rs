@@ -3,10 +3,6 @@
 //! A container can put a symlink where a directory was a moment ago. So nothing here goes by a path of the host: every
 //! step starts from an open directory, and the kernel itself refuses to leave it (`RESOLVE_BENEATH`), to follow the links of
 //! /proc, or, where nothing but the kubelet should have written, to follow any link.
-#![expect(
-    dead_code,
-    reason = "subPath, which the rest is for, comes with the next change"
-)]
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -36,6 +32,11 @@ impl Dir {
             Ok(dir) => Ok(Dir(dir)),
             Err(errno) => Err(named(errno, path)),
         }
+    }
+
+    /// A directory that is open already; `O_PATH` is enough for looking things up.
+    pub(super) fn of(dir: OwnedFd) -> Self {
+        Dir(dir)
     }
 
     /// The directory itself as a descriptor.

@@ -4,7 +4,8 @@ use crate::images::ImageError;
 use crate::paths::create_private;
 use crate::sandbox::{ContainerRequest, SandboxError};
 use crate::state::{ContainerState, Role};
-use crate::translate::{ContainerContext, PodContext, TranslateError, container_spec};
+use crate::translate::{ContainerContext, PodContext, TranslateError, container_spec, mounts};
+use crate::volume::{self, VolumeError};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Container;
 use std::path::Path;
@@ -17,6 +18,8 @@ enum StartError {
     Image(#[from] ImageError),
     #[error(transparent)]
     Config(#[from] TranslateError),
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     #[error("cannot make the container's files")]
     Files(#[source] std::io::Error),
     #[error(
@@ -41,7 +44,7 @@ impl StartError {
     fn reason(&self) -> &'static str {
         match self {
             StartError::Image(err) => err.reason(),
-            StartError::Config(_) => "CreateContainerConfigError",
+            StartError::Config(_) | StartError::Volume(_) => "CreateContainerConfigError",
             StartError::Files(_) => "CreateContainerError",
             StartError::NotFound { .. }
             | StartError::NotExecutable { .. }
@@ -134,18 +137,21 @@ impl Worker {
             seccomp_profiles: &self.node.paths.seccomp_profiles(),
             cgroup: &cgroup,
         };
-        let spec = container_spec(&ContainerContext {
+        let ctx = ContainerContext {
             pod: &pod,
             container,
             image: &image.config,
             lowers: &image.lowers,
             termination_log: &dir.join("termination-log"),
-        })?;
+        };
+        let spec = container_spec(&ctx)?;
+        let sources = volume::open(&self.volumes, &mounts::wanted(&ctx)?)?;
         let program = Program::of(&spec);
         let request = ContainerRequest {
             name: container.name.clone(),
             attempt,
             spec,
+            sources,
             lowers: image.lowers.clone(),
             dir,
             log_dir: self.log_dir().join(&container.name),

@@ -1,7 +1,7 @@
 //! The mounts of the spec: sources are opened, options sorted, and destinations that are never right are refused.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -9,7 +9,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Mount as SpecMount, Spec};
 use rkube_init::record::layout::{LATE_MAX, flag, source, trait_of};
 
 use super::options::Options;
-use super::{CompileError, Draft, cgroupfs, clone_tree, id_maps, namespaces};
+use super::{CompileError, Draft, cgroupfs, clone_open, clone_tree, id_maps, namespaces};
 use crate::record::Mount;
 use crate::sys::fd::error;
 
@@ -26,12 +26,19 @@ const ON_PROC: [&str; 8] = [
 ];
 const PROC_MAGIC: u64 = 0x9fa0;
 
-pub(super) fn compile(draft: &mut Draft, spec: &Spec, bundle: &Path) -> Result<(), CompileError> {
+pub(super) fn compile(
+    draft: &mut Draft,
+    spec: &Spec,
+    bundle: &Path,
+    sources: &[(PathBuf, OwnedFd)],
+) -> Result<(), CompileError> {
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+        let given = sources.iter().find(|(path, _)| path == mount.destination());
         let one = One {
             spec,
             bundle,
             mount,
+            given: given.map(|(_, source)| source.as_fd()),
             index,
             options: Options::parse(mount.options().as_deref().unwrap_or_default()),
         };
@@ -91,6 +98,8 @@ pub(super) struct One<'a> {
     pub(super) spec: &'a Spec,
     bundle: &'a Path,
     mount: &'a SpecMount,
+    /// What to bind, if the caller has opened it.
+    given: Option<BorrowedFd<'a>>,
     index: usize,
     pub(super) options: Options,
 }
@@ -230,7 +239,12 @@ impl One<'_> {
         }
         let path = self.bind_source()?;
         let open = |source| CompileError::open(self.field("source"), &path, source);
-        let tree = clone_tree(&path, self.options.bind == Some(true)).map_err(open)?;
+        let recursive = self.options.bind == Some(true);
+        let tree = match self.given {
+            Some(given) => clone_open(given, recursive),
+            None => clone_tree(&path, recursive),
+        }
+        .map_err(open)?;
         // Of what was opened: by its path it could be something else by now.
         let directory = rkube_init::sys::fs::stat(tree.as_raw_fd(), c"")
             .map_err(|errno| open(error(errno)))?

@@ -26,6 +26,7 @@ fn try_compile(spec: &Value) -> Result<Launch, CompileError> {
         spec: &spec,
         bundle: Path::new("/"),
         rootfs: Rootfs::Bundle,
+        sources: &[],
         cgroup: CgroupAttach::default(),
         seccomp: None,
         settings: Settings::default(),

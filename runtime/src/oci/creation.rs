@@ -314,6 +314,7 @@ impl Creation<'_> {
             spec: &self.spec,
             bundle,
             rootfs: Rootfs::Bundle,
+            sources: &[],
             cgroup: cgroup.unwrap_or_default(),
             seccomp,
             settings,

@@ -134,6 +134,7 @@ impl Pod {
             spec: &spec,
             bundle: self.root.path(),
             rootfs: Rootfs::Bundle,
+            sources: &[],
             cgroup: CgroupAttach::default(),
             seccomp: None,
             settings: Settings {

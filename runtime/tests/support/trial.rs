@@ -184,6 +184,7 @@ impl Trial {
             spec: &self.typed(),
             bundle: self.dir.path(),
             rootfs: self.rootfs.clone(),
+            sources: &[],
             cgroup: self.attach(),
             seccomp: self.seccomp.clone(),
             settings: self.settings,

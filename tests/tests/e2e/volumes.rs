@@ -1,0 +1,266 @@
+//! Volumes: what containers find in them, and what a hostile container cannot make of them.
+use crate::support::{documents, pod, sh, with};
+use rkube_tests::{Host, Outcome};
+use serde_json::{Value, json};
+
+fn config_map(name: &str, data: Value) -> String {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
+        .to_string()
+}
+
+fn secret(name: &str, data: Value) -> String {
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
+        .to_string()
+}
+
+fn mount(name: &str, path: &str) -> Value {
+    json!({"name": name, "mountPath": path})
+}
+
+/// A container that runs a script with these mounts.
+fn mounting(name: &str, script: &str, mounts: &[Value]) -> Value {
+    with(sh(name, script), json!({"volumeMounts": mounts}))
+}
+
+/// A pod of one container `c` with one volume `v` at `/v`.
+fn one(script: &str, volume: Value, more: Value) -> String {
+    let volume = with(json!({"name": "v"}), volume);
+    let container = mounting("c", script, &[mount("v", "/v")]);
+    pod("p", &[container], with(json!({"volumes": [volume]}), more))
+}
+
+#[test]
+fn a_pod_reads_of_itself_in_files() {
+    let Some(host) = Host::new() else { return };
+    let item = |path: &str, field: &str| json!({"path": path, "fieldRef": {"fieldPath": field}});
+    let items = json!([item("name", "metadata.name"), item("labels", "metadata.labels"),
+        item("deep/app", "metadata.labels['app']"), {"path": "limit", "mode": 0o400,
+            "resourceFieldRef": {"containerName": "c", "resource": "limits.memory", "divisor": "1Mi"}}]);
+    let script = "cd /v; cat labels; echo; for f in name deep/app limit; do cat $f; echo; done; stat -Lc %a limit name; \
+        readlink name; touch x 2>/dev/null || echo read-only";
+    let manifest = one(script, json!({"downwardAPI": {"items": items}}), json!({}));
+    let mut manifest: Value = serde_json::from_str(&manifest).unwrap();
+    manifest["metadata"]["labels"] = json!({"app": "web", "tier": "back"});
+    manifest["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "64Mi"}});
+    let outcome = host.run(&manifest.to_string()).ok();
+    let want = "app=\"web\"\ntier=\"back\"\np\nweb\n64\n400\n644\n..data/name\nread-only\n";
+    assert_eq!(outcome.log("c"), want);
+}
+
+#[test]
+fn a_projected_volume_brings_them_together() {
+    let Some(host) = Host::new() else { return };
+    let sources = json!([
+        {"configMap": {"name": "m", "items": [{"key": "a", "path": "conf/a"}]}},
+        {"secret": {"name": "s", "items": [{"key": "password", "path": "password", "mode": 0o400}]}},
+        {"downwardAPI": {"items": [{"path": "conf/uid", "fieldRef": {"fieldPath": "metadata.uid"}}]}},
+        {"secret": {"name": "gone", "optional": true}},
+    ]);
+    let script = "cd /v; ls; cat conf/a; echo; cat password; echo; test $(wc -c <conf/uid) = 36; id -G; stat -Lc '%a %g' password conf/a";
+    let volume = json!({"projected": {"defaultMode": 0o440, "sources": sources}});
+    let more = json!({"securityContext": {"runAsUser": 1001, "runAsGroup": 1001, "fsGroup": 2000}});
+    let outcome = host
+        .run(&documents(&[
+            config_map("m", json!({"a": "from the map", "b": "not wanted"})),
+            secret("s", json!({"password": "hush"})),
+            one(script, volume, more),
+        ]))
+        .ok();
+    let want = "conf\npassword\nfrom the map\nhush\n1001 2000\n440 2000\n440 2000\n";
+    assert_eq!(outcome.log("c"), want);
+}
+
+/// Tokens come from a master; without one the field is refused, as are kinds that nobody here knows.
+#[test]
+fn what_nobody_here_can_give_is_refused_with_its_place() {
+    let Some(host) = Host::new() else { return };
+    let token = json!({"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}});
+    let field = "spec.volumes[0].projected.sources[0].serviceAccountToken";
+    host.run(&one("true", token, json!({})))
+        .code(2)
+        .complains(field);
+    assert!(host.uids().is_empty());
+}
+
+#[test]
+fn a_sub_path_is_a_part_of_a_volume() {
+    let Some(host) = Host::new() else { return };
+    let part = |at: &str, more: Value| with(mount("v", at), more);
+    let init = mounting(
+        "init",
+        "mkdir -p /v/a/b; echo file >/v/a/file; echo in b >/v/a/b/f; ln -s a /v/link",
+        &[mount("v", "/v")],
+    );
+    let mounts = [
+        part("/b", json!({"subPath": "a/b"})),
+        part("/file", json!({"subPath": "link/file", "readOnly": true})),
+        part("/own", json!({"subPathExpr": "logs/$(POD)"})),
+        with(mount("m", "/etc/app.conf"), json!({"subPath": "conf"})),
+    ];
+    let script = "cat /b/f /file /etc/app.conf; ls -A /b; echo x 2>/dev/null >/file || echo read-only; echo log >/own/log";
+    let env = json!({"env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]});
+    let user = with(env, json!({"securityContext": {"runAsUser": 1000}}));
+    let c = with(mounting("c", script, &mounts), user);
+    let last = mounting(
+        "last",
+        "until cat /v/logs/p/log 2>/dev/null; do sleep 0.01; done",
+        &[mount("v", "/v")],
+    );
+    let volumes = json!([{"name": "v", "emptyDir": {}}, {"name": "m", "configMap": {"name": "m"}}]);
+    let manifest = pod(
+        "p",
+        &[c, last],
+        json!({"volumes": volumes, "initContainers": [init]}),
+    );
+    let outcome = host
+        .run(&documents(&[
+            config_map("m", json!({"conf": "setting\n"})),
+            manifest,
+        ]))
+        .ok();
+    assert_eq!(outcome.log("c"), "in b\nfile\nsetting\nf\nread-only\n");
+    assert_eq!(outcome.log("last"), "log\n");
+}
+
+/// A canary beside the host's directories, to be reached by links of containers.
+fn canary(host: &Host) -> String {
+    let dir = host.dir().join("canary");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("secret"), "the secret\n").unwrap();
+    dir.display().to_string()
+}
+
+#[track_caller]
+fn untouched(host: &Host, outcome: &Outcome) {
+    let dir = host.dir().join("canary");
+    let names: Vec<_> = std::fs::read_dir(&dir).unwrap().collect();
+    assert_eq!(names.len(), 1, "{outcome}");
+    let text = std::fs::read_to_string(dir.join("secret")).unwrap();
+    assert_eq!(text, "the secret\n", "{outcome}");
+    assert!(!outcome.stdout.contains("the secret"), "{outcome}");
+}
+
+/// What an earlier container of the pod planted: links to the host, to be followed by the kubelet.
+#[test]
+fn a_sub_path_that_leads_out_is_refused() {
+    let Some(host) = Host::new() else { return };
+    let canary = canary(&host);
+    let up = "../".repeat(16);
+    let table = [
+        ("an absolute link", format!("ln -s {canary} /v/x"), "x"),
+        (
+            "a file behind one",
+            format!("ln -s {canary} /v/x"),
+            "x/secret",
+        ),
+        (
+            "a new directory behind one",
+            format!("ln -s {canary} /v/x"),
+            "x/new",
+        ),
+        ("a relative link", format!("ln -s {up}{canary} /v/x"), "x"),
+        (
+            "links over links",
+            format!("ln -s y/z /v/x; mkdir /v/y; ln -s {up}{canary} /v/y/z"),
+            "x/secret",
+        ),
+        (
+            "a link of /proc",
+            "ln -s /proc/self/root /v/x".to_owned(),
+            "x/etc",
+        ),
+        ("a link to nothing", format!("ln -s {canary}/new /v/x"), "x"),
+    ];
+    for (what, plant, sub_path) in table {
+        println!("---- {what}");
+        let init = mounting("init", &plant, &[mount("v", "/v")]);
+        let part = with(mount("v", "/x"), json!({"subPath": sub_path}));
+        let c = mounting(
+            "c",
+            "find /x -xdev; cat /x/secret /x; echo x >/x/new",
+            &[part],
+        );
+        let more = json!({"volumes": [{"name": "v", "emptyDir": {}}], "initContainers": [init]});
+        let outcome = host.run(&pod("p", &[c], more));
+        assert_eq!(outcome.code, 125, "{outcome}");
+        let outcome = outcome.complains("volume \"v\": subPath");
+        untouched(&host, &outcome);
+    }
+}
+
+/// One container exchanges a directory for a link to the host all the time, another one is started again and again with
+/// that directory as its `subPath`.
+#[test]
+fn a_race_for_a_sub_path_is_never_won() {
+    let Some(host) = Host::new() else { return };
+    let canary = canary(&host);
+    let attack = format!(
+        "cd /v; mkdir d; while :; do mv d e; ln -s {canary} d; rm d; mv e d; done 2>/dev/null"
+    );
+    let victims: Vec<Value> = (0..24)
+        .map(|number| {
+            let part = with(mount("v", "/x"), json!({"subPath": "d/x"}));
+            mounting(
+                &format!("c{number}"),
+                "cat /x/secret; echo x >/x/new; true",
+                &[part],
+            )
+        })
+        .collect();
+    let attacker = with(
+        mounting("attacker", &attack, &[mount("v", "/v")]),
+        json!({"restartPolicy": "Always"}),
+    );
+    let more = json!({"volumes": [{"name": "v", "emptyDir": {}}], "initContainers": [attacker]});
+    let outcome = host.run(&pod("p", &victims, more));
+    // Some are refused and some find a directory; which ones is chance.
+    untouched(&host, &outcome);
+}
+
+#[test]
+fn a_host_path_may_be_a_device_but_no_link_of_proc() {
+    let Some(host) = Host::new() else { return };
+    let null = json!({"hostPath": {"path": "/dev/null", "type": "CharDevice"}});
+    host.run(&one("test -c /v", null, json!({}))).ok();
+    let magic = json!({"hostPath": {"path": "/proc/self/root"}});
+    let outcome = host.run(&one("ls /v", magic, json!({})));
+    assert_eq!(outcome.code, 125, "{outcome}");
+    outcome.complains("/proc/self/root");
+}
+
+/// What a Secret holds is never written to the disk.
+#[test]
+fn secrets_lie_in_memory() {
+    let Some(host) = Host::new() else { return };
+    let volume = json!({"secret": {"secretName": "s"}});
+    let manifest = documents(&[
+        secret("s", json!({"key": "in memory only"})),
+        one(
+            "grep ' /v ' /proc/mounts; cat /v/key; echo; exec sleep 1000",
+            volume,
+            json!({}),
+        ),
+    ]);
+    let mut running = host.start(&manifest);
+    running.await_stdout("in memory only");
+    let dir = host
+        .run_root()
+        .join("pods")
+        .join(&host.uids()[0])
+        .join("volumes/v");
+    let fs = rustix::fs::statfs(&dir).unwrap();
+    assert_eq!(fs.f_type, 0x0102_1994, "a tmpfs");
+    let mode =
+        std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(dir.parent().unwrap()).unwrap());
+    assert_eq!(mode & 0o077, 0, "only root gets there");
+    assert!(
+        running.stdout().contains("tmpfs ro"),
+        "{}",
+        running.stdout()
+    );
+    let uids = host.uids();
+    running.signal(rustix::process::Signal::INT);
+    running.signal(rustix::process::Signal::INT);
+    running.wait();
+    host.assert_no_pods(&uids);
+}
