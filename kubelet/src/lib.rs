@@ -28,6 +28,7 @@ pub mod registry;
 pub mod sandbox;
 pub mod sd;
 pub mod serve;
+pub mod server;
 pub mod source;
 pub mod state;
 pub mod status;

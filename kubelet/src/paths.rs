@@ -4,6 +4,7 @@
 //! /var/lib/rkubelet/            --root      survives a reboot
 //!   images/                                 the image store (rkube-images)
 //!   seccomp/                                profiles that manifests may name
+//!   pki/                                    certificates and the token of the HTTP API
 //!   pods/<uid>/pod.json                     what was asked for, 0600 (it may hold secrets)
 //!             /state.json                   what was last observed
 //!             /etc/                         hosts, hostname, resolv.conf of the pod
@@ -12,6 +13,7 @@
 //! /run/rkubelet/                --run-root  gone after a reboot
 //!   agent.sock agent.lock agent.log         the one background process of detached pods
 //!   problems.json                           what sources want and does not run
+//!   kubelet.sock                            the HTTP API for root
 //!   seccomp/                                compiled filters, by content
 //!   leases/                                 addresses in use
 //!   pods/<uid>/                             the supervisor's socket, its records, the owner's socket
@@ -95,6 +97,21 @@ impl Paths {
     #[must_use]
     pub fn seccomp_profiles(&self) -> PathBuf {
         self.root.join("seccomp")
+    }
+    /// Certificates and the token of the HTTP API.
+    #[must_use]
+    pub fn pki(&self) -> PathBuf {
+        self.root.join("pki")
+    }
+    /// The token by which root's own tools ask the HTTP API.
+    #[must_use]
+    pub fn token(&self) -> PathBuf {
+        self.pki().join("token")
+    }
+    /// Where the HTTP API answers root without a token.
+    #[must_use]
+    pub fn api_socket(&self) -> PathBuf {
+        self.run.join("kubelet.sock")
     }
     /// The socket of the background process.
     #[must_use]

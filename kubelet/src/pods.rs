@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Requests that may wait for the manager.
@@ -33,6 +33,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 pub enum Request {
     /// A worker is to be asked for something.
     Ask(String, Command),
+    /// Somebody wants to know whether the manager still listens.
+    Ping(oneshot::Sender<()>),
 }
 
 /// Requests to the manager. Clones send to the same one.
@@ -52,6 +54,13 @@ impl Handle {
     /// Ends the pod; a source that still wants it does not bring it back before it wants it otherwise.
     pub async fn stop(&self, uid: &str, stop: StopRequest) {
         self.ask(uid, Command::Stop(stop)).await;
+    }
+
+    /// Waits until the manager has said that it listens; `false` when it is gone.
+    pub async fn ping(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.requests.send(Request::Ping(answer)).await;
+        sent.is_ok() && answered.await.is_ok()
     }
 
     /// Asks the pod's worker for something. One that is over hears nothing.
@@ -142,14 +151,22 @@ impl Manager {
                     }
                     self.reconcile();
                 }
-                Some(Request::Ask(uid, command)) = self.requests.recv() => {
-                    self.workers.ask(&uid, command);
-                }
+                Some(request) = self.requests.recv() => self.answer(request),
                 Some(_) = self.workers.next_end() => self.reconcile(),
                 () = tokio::time::sleep(TRY_AGAIN), if !self.refusals.is_empty() => self.reconcile(),
             }
         }
         post.close()
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Ask(uid, command) => {
+                self.workers.ask(&uid, command);
+            }
+            // An error means that nobody waits any more.
+            Request::Ping(answer) => drop(answer.send(())),
+        }
     }
 
     fn hear(&mut self, caller: Caller) -> io::Result<()> {

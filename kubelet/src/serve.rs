@@ -14,6 +14,7 @@ use crate::housekeeping::Vitals;
 use crate::plan::Backoff;
 use crate::pods::{Handle, Manager, Problems};
 use crate::sd;
+use crate::server::{Server, ServerError};
 use crate::source;
 use crate::worker::Node;
 use jiff::SignedDuration;
@@ -51,6 +52,9 @@ pub enum ServeError {
     /// It would be the second one.
     #[error(transparent)]
     Post(#[from] agent::PostError),
+    /// The HTTP API.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// Signals cannot be listened to, or the pods' folder cannot be read.
     #[error("cannot serve")]
     Io(#[from] io::Error),
@@ -81,11 +85,13 @@ pub async fn run(
     source::spawn(&kubelet.config, &kubelet.node.name, &deliveries);
     drop(deliveries);
     let housekeeping = crate::housekeeping::spawn(&kubelet);
+    let server = Server::start(&kubelet)?;
     let signals = tokio::spawn(end_on_signal(kubelet.ending.clone())?);
     sd::notify("READY=1");
     let outcome = manager.run(post, &kubelet.ending).await;
     kubelet.ending.cancel();
     sd::notify("STOPPING=1");
+    server.close().await;
     signals.abort();
     // It hears of the end by itself, and may be in the middle of a pass.
     housekeeping.abort();

@@ -1,0 +1,185 @@
+//! The kubelet's HTTP API.
+//!
+//! ```text
+//! 10250, TLS ------ token or certificate --.
+//! <run>/kubelet.sock ---- root ------------+--> check --> routes: health, pods, stats, metrics, logs, streams ...
+//! read-only port (off) --------------------'              (without what changes or shows secrets)
+//! ```
+//! Every wait is bounded (`connection.rs`), every queue limited (`seats.rs`), every body too (`body.rs`). What is refused says
+//! why as a v1 `Status`. Nothing here is needed for pods to run.
+pub mod body;
+pub mod caller;
+mod connection;
+mod health;
+mod lenient;
+mod listen;
+mod metrics;
+mod pki;
+mod pods;
+pub mod request_error;
+mod seats;
+mod stamp;
+mod tokens;
+
+pub use caller::Caller;
+pub use connection::Door;
+pub use pki::PkiError;
+pub use request_error::RequestError;
+
+use crate::serve::Kubelet;
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use listen::Hall;
+use metrics::Metrics;
+use pki::Pki;
+use seats::{SEATS, Seats};
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+use tokens::Tokens;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long an answer that is no stream may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// How long connections have when the server ends.
+const DRAIN: Duration = Duration::from_secs(6);
+
+/// What handlers have at hand. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Api(Arc<Shared>);
+
+/// See [`Api`].
+#[derive(Debug)]
+pub struct Shared {
+    /// The daemon: this host, its pods, its settings.
+    pub kubelet: Kubelet,
+    /// Cancelled when the server is to end: streams say goodbye.
+    pub closing: CancellationToken,
+    tokens: Tokens,
+    metrics: Metrics,
+    seats: Seats,
+}
+
+impl Deref for Api {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// Why the API cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The tokens or the socket.
+    #[error("cannot serve the HTTP API")]
+    Io(#[from] io::Error),
+}
+
+/// The server. It goes on until [`Server::close`].
+#[derive(Debug)]
+pub struct Server {
+    hall: Hall,
+}
+
+impl Server {
+    /// Opens the socket and, sooner or later, the ports.
+    ///
+    /// # Errors
+    /// When certificates, tokens or the socket cannot be used.
+    pub fn start(kubelet: &Kubelet) -> Result<Self, ServerError> {
+        let (node, config) = (&kubelet.node, &kubelet.config);
+        let hall = Hall {
+            seats: Seats::new(SEATS),
+            connections: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        };
+        let api = Api(Arc::new(Shared {
+            kubelet: kubelet.clone(),
+            closing: hall.closing.clone(),
+            tokens: Tokens::open(&node.paths, config.rkube.token_file.as_deref())?,
+            metrics: Metrics::new(),
+            seats: hall.seats.clone(),
+        }));
+        let socket = listen::socket(&node.paths.api_socket())?;
+        let router = router(&api);
+        tokio::spawn(hall.clone().local(socket, router.clone()));
+        if config.enable_server {
+            let pki = Arc::new(Pki::open(&node.paths, config, &node.name)?);
+            let address = SocketAddr::new(config.address, config.port);
+            tokio::spawn(hall.clone().tls(address, pki, router));
+            if config.read_only_port != 0 {
+                let address = SocketAddr::new(config.address, config.read_only_port);
+                tokio::spawn(hall.clone().plain(address, shown(&api)));
+            }
+        }
+        Ok(Server { hall })
+    }
+
+    /// Takes no more requests, and gives those under way a little time.
+    pub async fn close(self) {
+        self.hall.closing.cancel();
+        self.hall.connections.close();
+        let _ = tokio::time::timeout(DRAIN, self.hall.connections.wait()).await;
+    }
+}
+
+/// All routes, for those who may.
+fn router(api: &Api) -> Router {
+    let checked = middleware::from_fn_with_state(api.clone(), caller::check);
+    let quick = Router::new().merge(watched()).merge(pods::routes());
+    let routes = quick
+        .layer(middleware::from_fn(in_time))
+        .fallback(nothing)
+        .layer(checked)
+        .merge(health::routes());
+    finish(api, routes)
+}
+
+/// The routes that change nothing and tell no secrets, for everybody.
+fn shown(api: &Api) -> Router {
+    let routes = Router::new()
+        .merge(watched())
+        .merge(pods::routes())
+        .layer(middleware::from_fn(in_time))
+        .fallback(nothing)
+        .merge(health::routes());
+    finish(api, routes)
+}
+
+/// What is measured.
+fn watched() -> Router<Api> {
+    Router::new().merge(metrics::routes())
+}
+
+fn finish(api: &Api, routes: Router<Api>) -> Router {
+    routes
+        .layer(middleware::from_fn_with_state(api.clone(), metrics::count))
+        .layer(middleware::from_fn(request_error::words))
+        .with_state(api.clone())
+}
+
+async fn nothing(request: Request) -> RequestError {
+    RequestError::not_found(format!("there is no {}", request.uri().path()))
+}
+
+/// Gives up an answer that takes too long.
+async fn in_time(request: Request, next: Next) -> Response {
+    let what = format!("{} {}", request.method(), request.uri().path());
+    match tokio::time::timeout(ANSWER_WAIT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let message = format!("{what} took more than {} s", ANSWER_WAIT.as_secs());
+            RequestError::new(StatusCode::GATEWAY_TIMEOUT, message).into_response()
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Who asks, and whether that is enough.
+//!
+//! ```text
+//! connection (certificate, socket) --+
+//! Authorization: Bearer <token> -----+--> Caller{name, groups} --allowed(class of the path)--> handler
+//! ```
+//! Only `/healthz` asks nobody.
+use super::Api;
+use super::connection::Door;
+use super::request_error::RequestError;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, StatusCode};
+
+/// Groups that may do everything.
+const MASTERS: [&str; 2] = ["system:masters", "kubeadm:cluster-admins"];
+/// The group that may read what is measured, and nothing else.
+const MONITORING: &str = "system:monitoring";
+
+/// Somebody who has shown who they are. A handler finds it among the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The name: a certificate's common name, or a token's.
+    pub name: String,
+    /// The groups: a certificate's organizations, or a token's.
+    pub groups: Vec<String>,
+}
+
+impl Caller {
+    /// Somebody who may do everything.
+    #[must_use]
+    pub fn master(name: &str) -> Self {
+        Caller {
+            name: name.to_owned(),
+            groups: vec![MASTERS[0].to_owned()],
+        }
+    }
+    fn may(&self, method: &Method, path: &str) -> bool {
+        let is_in = |group: &str| self.groups.iter().any(|own| own == group);
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        MASTERS.iter().any(|group| is_in(group)) || (is_in(MONITORING) && reads && measures(path))
+    }
+}
+
+/// Whether the path is of numbers alone.
+fn measures(path: &str) -> bool {
+    let first = path.split('/').nth(1).unwrap_or_default();
+    matches!(first, "metrics" | "stats" | "spec" | "healthz")
+}
+
+/// Lets nobody through who may not.
+pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let Some(door) = request.extensions().get::<Door>().cloned() else {
+        return RequestError::new(StatusCode::UNAUTHORIZED, "Unauthorized").into_response();
+    };
+    let caller = match identify(&api, &door, request.headers()) {
+        Ok(caller) => caller,
+        Err(why) => {
+            api.metrics.refused(StatusCode::UNAUTHORIZED);
+            let path = request.uri().path();
+            tracing::debug!(door = %door, path, why, "unauthorized");
+            return RequestError::new(StatusCode::UNAUTHORIZED, format!("Unauthorized: {why}"))
+                .into_response();
+        }
+    };
+    door.known();
+    let (method, path) = (request.method().clone(), request.uri().path());
+    if !caller.may(&method, path) {
+        api.metrics.refused(StatusCode::FORBIDDEN);
+        tracing::debug!(door = %door, path, name = caller.name, "forbidden");
+        let message = format!(
+            "Forbidden (user={}, method={method}, path={path}): it needs the group {}",
+            caller.name, MASTERS[0]
+        );
+        return RequestError::new(StatusCode::FORBIDDEN, message).into_response();
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+/// A token says more about the request than the connection does, so it goes first, as with an API server.
+fn identify(api: &Api, door: &Door, headers: &HeaderMap) -> Result<Caller, String> {
+    if door.is_local() {
+        return Ok(Caller::master("root"));
+    }
+    if let Some(header) = headers.get(AUTHORIZATION) {
+        let token = header
+            .to_str()
+            .ok()
+            .and_then(|header| header.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim());
+        return match token {
+            Some(token) => api
+                .tokens
+                .caller(token)
+                .ok_or_else(|| "nobody has this token".to_owned()),
+            None => Err("only bearer tokens are understood".to_owned()),
+        };
+    }
+    match door.certificate() {
+        Some(certificate) => certificate.caller(jiff::Timestamp::now()),
+        None => Err("a client certificate or a bearer token is needed".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(groups: &[&str], method: &Method, path: &str, expected: bool) {
+        let caller = Caller {
+            name: "somebody".to_owned(),
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+        };
+        assert_eq!(caller.may(method, path), expected, "{groups:?} {path}");
+    }
+
+    #[test]
+    fn who_may_what() {
+        for path in ["/pods", "/exec/default/web/a", "/", "/metrics"] {
+            check(&["system:masters"], &Method::POST, path, true);
+            check(&["a", "kubeadm:cluster-admins"], &Method::GET, path, true);
+            check(&[], &Method::GET, path, false);
+            check(&["system:nodes", "masters"], &Method::GET, path, false);
+        }
+        let readers = &["system:monitoring"];
+        for path in ["/metrics", "/metrics/resource", "/stats/summary", "/spec/"] {
+            check(readers, &Method::GET, path, true);
+            check(readers, &Method::POST, path, false);
+        }
+        for path in [
+            "/pods",
+            "/metricsx",
+            "//metrics",
+            "/logs/metrics",
+            "/exec/metrics/a/b",
+        ] {
+            check(readers, &Method::GET, path, false);
+        }
+    }
+}
