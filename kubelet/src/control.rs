@@ -50,6 +50,11 @@ pub enum Command {
     /// The pod is asked for in other words: take them over without ending it. The record has the pod's own uid, and
     /// [`crate::change::kind`] must have said that it can be; the worker writes it down.
     Update(Arc<PodRecord>),
+    /// End what runs of the pod because the host goes down; the pod is not over, and goes on after the next boot.
+    Halt {
+        /// Seconds between the stop signal and SIGKILL.
+        grace_seconds: u32,
+    },
     /// End the pod for the node's sake: it will have failed, for that reason.
     Evict(Eviction),
 }

@@ -1,8 +1,9 @@
 //! What a pod's containers need next: a pure function of what was asked for and what is observed.
 //!
 //! No I/O, no clock: `now` is an argument, so that every rule is a line in a table of tests.
-use crate::state::{ContainerRecord, ContainerState, Phase, Role};
+use crate::state::{ContainerRecord, ContainerState, Phase, PodRecord, Role};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRule};
 
 /// `spec.restartPolicy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,70 @@ impl RestartPolicy {
             RestartPolicy::OnFailure => exit_code != 0,
             RestartPolicy::Never => false,
         }
+    }
+}
+
+/// What follows when one container ends: `restartPolicyRules`, its own `restartPolicy`, or the pod's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restarts {
+    policy: RestartPolicy,
+    rules: Vec<ContainerRestartRule>,
+}
+
+impl Restarts {
+    /// One for each container, init containers first, as the pod's state has them.
+    #[must_use]
+    pub fn of(record: &PodRecord) -> Vec<Self> {
+        let spec = record.pod.spec.as_ref();
+        let pod = RestartPolicy::of(spec.and_then(|spec| spec.restart_policy.as_deref()));
+        record
+            .containers()
+            .map(|(role, container)| Self::of_one(pod, role, container))
+            .collect()
+    }
+
+    fn of_one(pod: RestartPolicy, role: Role, container: &Container) -> Self {
+        let own = container.restart_policy.as_deref();
+        let policy = own.map_or(pod, |own| RestartPolicy::of(Some(own)));
+        // An init container that has done its work is not started again.
+        let policy = match (role, policy) {
+            (Role::Init, RestartPolicy::Always) => RestartPolicy::OnFailure,
+            (Role::Init | Role::Main | Role::Sidecar, policy) => policy,
+        };
+        let rules = container.restart_policy_rules.clone();
+        Restarts {
+            policy,
+            rules: rules.unwrap_or_default(),
+        }
+    }
+
+    /// Whether the container is started again after this exit code.
+    #[must_use]
+    pub fn again(&self, exit_code: i32) -> bool {
+        self.rules.iter().any(|rule| matches(rule, exit_code)) || self.policy.again(exit_code)
+    }
+}
+
+impl From<RestartPolicy> for Restarts {
+    fn from(policy: RestartPolicy) -> Self {
+        let rules = Vec::new();
+        Restarts { policy, rules }
+    }
+}
+
+fn matches(rule: &ContainerRestartRule, exit_code: i32) -> bool {
+    let Some(codes) = rule
+        .exit_codes
+        .as_ref()
+        .filter(|_| rule.action == "Restart")
+    else {
+        return false;
+    };
+    let listed = codes.values.iter().flatten().any(|code| *code == exit_code);
+    match codes.operator.as_str() {
+        "In" => listed,
+        "NotIn" => !listed,
+        _ => false,
     }
 }
 
@@ -79,6 +144,32 @@ impl Backoff {
     }
 }
 
+/// The time so long after another.
+#[must_use]
+pub fn later(than: Timestamp, wait: SignedDuration) -> Timestamp {
+    than.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+/// A wait for people, as Go prints durations: `5m0s`, `40s`, `500ms`.
+#[must_use]
+pub fn seconds(wait: SignedDuration) -> String {
+    match (
+        wait.as_secs() / 60,
+        wait.as_secs() % 60,
+        wait.subsec_millis(),
+    ) {
+        (0, 0, millis) => format!("{millis}ms"),
+        (0, seconds, _) => format!("{seconds}s"),
+        (minutes, seconds, _) => format!("{minutes}m{seconds}s"),
+    }
+}
+
+/// A time for people: to the second, in UTC.
+#[must_use]
+pub fn clock(at: Timestamp) -> String {
+    format!("{:.0}", at.round(jiff::Unit::Second).unwrap_or(at))
+}
+
 /// The next thing to do for a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -88,17 +179,31 @@ pub enum Step {
     Retry(usize, Timestamp),
     /// All main containers have ended for good: end the sidecars, last one first.
     StopSidecars,
-    /// Nothing runs and nothing will.
+    /// Nothing runs and nothing will: the pod is over.
     End(Phase),
 }
 
-/// What to do now. An empty list means: wait for an event.
+/// What to do now; `restarts` are those of the same containers in the same order. An empty list means: wait for an event.
 #[must_use]
-pub fn plan(policy: RestartPolicy, containers: &[ContainerRecord], now: Timestamp) -> Vec<Step> {
+pub fn plan(restarts: &[Restarts], containers: &[ContainerRecord], now: Timestamp) -> Vec<Step> {
+    let pairs = || restarts.iter().zip(containers).enumerate();
+    let over = pairs()
+        .filter(|(_, (_, container))| container.role == Role::Main)
+        .all(|(_, (restarts, main))| is_over(restarts, main));
+    if over {
+        let failed =
+            mains(containers).any(|main| main.last_end().is_some_and(|end| end.exit_code != 0));
+        let phase = if failed {
+            Phase::Failed
+        } else {
+            Phase::Succeeded
+        };
+        return ended(containers, phase);
+    }
     let mut steps = Vec::new();
-    for (index, container) in containers.iter().enumerate() {
+    for (index, (restarts, container)) in pairs() {
         match container.role {
-            Role::Init => match init_progress(policy, container) {
+            Role::Init => match init_progress(restarts, container) {
                 InitProgress::Done => {}
                 InitProgress::Failed => return ended(containers, Phase::Failed),
                 InitProgress::Due => {
@@ -108,9 +213,6 @@ pub fn plan(policy: RestartPolicy, containers: &[ContainerRecord], now: Timestam
                 InitProgress::Runs => return steps,
             },
             Role::Sidecar => {
-                if mains_over(policy, containers) {
-                    continue;
-                }
                 if !container.running() {
                     steps.push(due(index, container, now));
                 }
@@ -119,27 +221,9 @@ pub fn plan(policy: RestartPolicy, containers: &[ContainerRecord], now: Timestam
                     return steps;
                 }
             }
-            Role::Main => match &container.state {
-                ContainerState::Running { .. } => {}
-                ContainerState::Waiting { .. } => steps.push(due(index, container, now)),
-                ContainerState::Terminated(end) if policy.again(end.exit_code) => {
-                    steps.push(due(index, container, now));
-                }
-                ContainerState::Terminated(_) => {}
-            },
+            Role::Main if container.running() || is_over(restarts, container) => {}
+            Role::Main => steps.push(due(index, container, now)),
         }
-    }
-    if mains_over(policy, containers) {
-        let failed =
-            mains(containers).any(|main| main.last_end().is_some_and(|end| end.exit_code != 0));
-        return ended(
-            containers,
-            if failed {
-                Phase::Failed
-            } else {
-                Phase::Succeeded
-            },
-        );
     }
     steps
 }
@@ -147,13 +231,10 @@ pub fn plan(policy: RestartPolicy, containers: &[ContainerRecord], now: Timestam
 /// The pod's phase while it is not over.
 #[must_use]
 pub fn phase(containers: &[ContainerRecord]) -> Phase {
-    let initialised = containers.iter().all(|container| match container.role {
-        Role::Init => init_done(container),
-        Role::Sidecar => container.started,
-        Role::Main => true,
-    });
+    // A main container begins after all init containers; once they have all begun, what init containers do again
+    // (the sandbox was lost) does not take the pod back.
     let begun = mains(containers).all(|main| main.running() || main.last_end().is_some());
-    if initialised && begun {
+    if begun {
         Phase::Running
     } else {
         Phase::Pending
@@ -173,14 +254,19 @@ enum InitProgress {
     Runs,
 }
 
-fn init_progress(policy: RestartPolicy, container: &ContainerRecord) -> InitProgress {
+fn init_progress(restarts: &Restarts, container: &ContainerRecord) -> InitProgress {
     match &container.state {
         ContainerState::Running { .. } => InitProgress::Runs,
         ContainerState::Waiting { .. } => InitProgress::Due,
         ContainerState::Terminated(end) if end.exit_code == 0 => InitProgress::Done,
-        ContainerState::Terminated(_) if policy == RestartPolicy::Never => InitProgress::Failed,
-        ContainerState::Terminated(_) => InitProgress::Due,
+        ContainerState::Terminated(end) if restarts.again(end.exit_code) => InitProgress::Due,
+        ContainerState::Terminated(_) => InitProgress::Failed,
     }
+}
+
+/// Whether a main container has ended and will not be started again.
+fn is_over(restarts: &Restarts, main: &ContainerRecord) -> bool {
+    matches!(&main.state, ContainerState::Terminated(end) if !restarts.again(end.exit_code))
 }
 
 fn due(index: usize, container: &ContainerRecord, now: Timestamp) -> Step {
@@ -194,12 +280,6 @@ fn mains(containers: &[ContainerRecord]) -> impl Iterator<Item = &ContainerRecor
     containers
         .iter()
         .filter(|container| container.role == Role::Main)
-}
-
-fn mains_over(policy: RestartPolicy, containers: &[ContainerRecord]) -> bool {
-    mains(containers).all(|main| {
-        matches!(&main.state, ContainerState::Terminated(end) if !policy.again(end.exit_code))
-    })
 }
 
 fn ended(containers: &[ContainerRecord], phase: Phase) -> Vec<Step> {
@@ -258,7 +338,8 @@ mod tests {
                 container(role, state)
             })
             .collect();
-        let steps: Vec<_> = plan(policy, &containers, NOW)
+        let restarts = vec![Restarts::from(policy); containers.len()];
+        let steps: Vec<_> = plan(&restarts, &containers, NOW)
             .iter()
             .map(|step| match step {
                 Step::Start(index) => format!("start{index}"),
@@ -353,6 +434,67 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_sandbox_runs_init_containers_again_only_for_what_is_left_to_do() {
+        check(RestartPolicy::Always, "init:waiting main:waiting", "start0");
+        check(RestartPolicy::Never, "init:waiting main:137", "Failed");
+        check(
+            RestartPolicy::OnFailure,
+            "init:waiting sidecar:waiting main:0",
+            "Succeeded",
+        );
+        check(
+            RestartPolicy::OnFailure,
+            "init:waiting main:0 main:137",
+            "start0",
+        );
+        check(RestartPolicy::OnFailure, "init:0 main:0 main:137", "start2");
+    }
+
+    /// What a container of that role with these fields does after exit codes 0, 1 and 42 in a pod with that policy.
+    #[track_caller]
+    fn check_restarts(pod: &str, init: bool, fields: &str, want: &str) {
+        let fields: serde_json::Value = serde_json::from_str(fields).unwrap();
+        let mut one = serde_json::json!({"name": "c", "image": "x"});
+        one.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        let (inits, mains) = if init {
+            (vec![one], vec![])
+        } else {
+            (vec![], vec![one])
+        };
+        let pod = serde_json::json!({"metadata": {"name": "p"},
+            "spec": {"restartPolicy": pod, "initContainers": inits, "containers": mains}});
+        let record = PodRecord::new(serde_json::from_value(pod).unwrap(), NOW);
+        let restarts = Restarts::of(&record).remove(0);
+        let got: String = [0, 1, 42]
+            .map(|code| if restarts.again(code) { 'r' } else { '-' })
+            .iter()
+            .collect();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn a_container_may_have_a_policy_and_rules_of_its_own() {
+        let rule = |policy: &str, operator: &str| {
+            format!(
+                r#"{{"restartPolicy": "{policy}", "restartPolicyRules": [{{"action": "Restart", "exitCodes":
+                   {{"operator": "{operator}", "values": [42]}}}}]}}"#
+            )
+        };
+        check_restarts("Always", false, "{}", "rrr");
+        check_restarts("Always", true, "{}", "-rr");
+        check_restarts("Never", true, "{}", "---");
+        check_restarts("Never", false, r#"{"restartPolicy": "OnFailure"}"#, "-rr");
+        check_restarts("Always", false, r#"{"restartPolicy": "Never"}"#, "---");
+        check_restarts("Always", true, r#"{"restartPolicy": "Never"}"#, "---");
+        check_restarts("Never", true, r#"{"restartPolicy": "Always"}"#, "rrr");
+        check_restarts("Always", false, &rule("Never", "In"), "--r");
+        check_restarts("Always", false, &rule("Never", "NotIn"), "rr-");
+        check_restarts("Never", false, &rule("OnFailure", "In"), "-rr");
+    }
+
+    #[test]
     fn the_phase_follows_kubernetes() {
         let of = |words: &[(Role, &str)]| {
             phase(
@@ -379,6 +521,10 @@ mod tests {
             Phase::Pending
         );
         assert_eq!(of(&[(Role::Main, "1")]), Phase::Running);
+        assert_eq!(
+            of(&[(Role::Init, "running"), (Role::Main, "1")]),
+            Phase::Running
+        );
     }
 
     #[test]

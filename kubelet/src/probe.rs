@@ -2,20 +2,18 @@
 //!
 //! One task per probe of one run of a container; it ends with that run. A task only reports; what follows
 //! (ready or not, restart) is the worker's decision.
+mod grpc;
+mod http;
+
 use crate::sandbox::{ExecOutcome, Executor};
-use k8s_openapi::api::core::v1::{
-    Container, ExecAction, HTTPGetAction, LifecycleHandler, Probe, TCPSocketAction,
-};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, ExecAction, LifecycleHandler, Probe, TCPSocketAction};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-
-/// The longest answer of an HTTP probe that is read.
-const ANSWER_LIMIT: u64 = 10 * 1024;
 
 /// What a probe decides about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +64,8 @@ pub struct Target {
     pub container: Container,
     /// Which run of it.
     pub attempt: u32,
+    /// When that run began: delays count from there, also for a kubelet that came later.
+    pub started: Timestamp,
 }
 
 /// The probe tasks of one run of a container; dropping it ends them.
@@ -133,18 +133,15 @@ async fn run(kind: Kind, probe: Probe, target: Target, verdicts: mpsc::Sender<Ve
         failure: at_least(probe.failure_threshold, 3, 1),
         ..Thresholds::default()
     };
-    tokio::time::sleep(Duration::from_secs(
-        at_least(probe.initial_delay_seconds, 0, 0).into(),
-    ))
-    .await;
+    let delay = Duration::from_secs(at_least(probe.initial_delay_seconds, 0, 0).into());
+    let ran = Timestamp::now().duration_since(target.started);
+    let ran = Duration::try_from(ran).unwrap_or_default();
+    tokio::time::sleep(delay.saturating_sub(ran)).await;
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let outcome = match tokio::time::timeout(timeout, ask(&probe, &target, timeout)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(format!("no answer within {} s", timeout.as_secs())),
-        };
+        let outcome = ask(&probe, &target, timeout).await;
         let healthy = thresholds.count(outcome.is_ok());
         let failure = outcome.err();
         if healthy.is_none() && failure.is_none() {
@@ -193,14 +190,24 @@ impl Thresholds {
 
 async fn ask(probe: &Probe, target: &Target, timeout: Duration) -> Result<(), String> {
     if let Some(action) = &probe.exec {
+        // It has its own watch, which also kills what it has started; waiting for its turn does not count.
         return exec(action, target, timeout).await;
     }
-    if let Some(action) = &probe.http_get {
-        return http_get(action, target).await;
-    }
-    match &probe.tcp_socket {
-        Some(action) => tcp_socket(action, target).await,
-        None => Err("the probe names no handler".to_owned()),
+    let answer = async {
+        if let Some(action) = &probe.http_get {
+            return http::get(action, target).await;
+        }
+        if let Some(action) = &probe.grpc {
+            return grpc::check(action, target).await;
+        }
+        match &probe.tcp_socket {
+            Some(action) => tcp_socket(action, target).await,
+            None => Err("the probe names no handler".to_owned()),
+        }
+    };
+    match tokio::time::timeout(timeout, answer).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(format!("no answer within {} s", timeout.as_secs())),
     }
 }
 
@@ -218,7 +225,7 @@ pub async fn hook(
             return exec(action, target, timeout).await;
         }
         if let Some(action) = &handler.http_get {
-            return http_get(action, target).await;
+            return http::get(action, target).await;
         }
         if let Some(action) = &handler.tcp_socket {
             return tcp_socket(action, target).await;
@@ -260,78 +267,7 @@ async fn tcp_socket(action: &TCPSocketAction, target: &Target) -> Result<(), Str
         .map_err(|err| format!("connect to {address}: {err}"))
 }
 
-/// An HTTP GET as a probe makes it: any status from 200 to 399 is health.
-async fn http_get(action: &HTTPGetAction, target: &Target) -> Result<(), String> {
-    let address = address(action.host.as_deref(), &action.port, target).await?;
-    let path = match action.path.as_deref() {
-        None | Some("") => "/".to_owned(),
-        Some(path) if path.starts_with('/') => path.to_owned(),
-        Some(path) => format!("/{path}"),
-    };
-    let named = |name: &str| {
-        action
-            .http_headers
-            .iter()
-            .flatten()
-            .find(|header| header.name.eq_ignore_ascii_case(name))
-    };
-    let host = named("host").map_or_else(|| address.to_string(), |header| header.value.clone());
-    let agent = named("user-agent").map_or("rkube-probe/1", |header| header.value.as_str());
-    let mut request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\nAccept: */*\r\nConnection: close\r\n"
-    );
-    for header in action.http_headers.iter().flatten() {
-        if !["host", "user-agent", "connection"]
-            .contains(&header.name.to_ascii_lowercase().as_str())
-        {
-            request.push_str(&format!("{}: {}\r\n", header.name, header.value));
-        }
-    }
-    request.push_str("\r\n");
-    if request.contains('\0') {
-        return Err("the probe's headers hold a NUL".to_owned());
-    }
-    let stream = TcpStream::connect(address)
-        .await
-        .map_err(|err| format!("connect to {address}: {err}"))?;
-    let answer = if action.scheme.as_deref() == Some("HTTPS") {
-        converse(crate::tls::unverified(stream, &host).await?, &request).await
-    } else {
-        converse(stream, &request).await
-    };
-    let answer = answer.map_err(|err| format!("GET {address}{path}: {err}"))?;
-    match status(&answer) {
-        Some(200..400) => Ok(()),
-        Some(code) => Err(format!("GET {address}{path}: status {code}")),
-        None => Err(format!("GET {address}{path}: not an HTTP answer")),
-    }
-}
-
-async fn converse(
-    mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin,
-    request: &str,
-) -> std::io::Result<Vec<u8>> {
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    let mut limited = stream.take(ANSWER_LIMIT);
-    // The first line is all that matters; a server need not close in time.
-    while !answer.contains(&b'\n') {
-        if limited.read_buf(&mut answer).await? == 0 {
-            break;
-        }
-    }
-    Ok(answer)
-}
-
-fn status(answer: &[u8]) -> Option<u16> {
-    let line = answer.split(|&byte| byte == b'\n').next()?;
-    let mut words = std::str::from_utf8(line).ok()?.split_whitespace();
-    words
-        .next()
-        .filter(|version| version.starts_with("HTTP/"))?;
-    words.next()?.parse().ok()
-}
-
+/// Where a handler's port is.
 async fn address(
     host: Option<&str>,
     port: &IntOrString,
@@ -396,13 +332,5 @@ mod tests {
         check(1, 3, "+--+---", "+.....-");
         check(2, 1, "-++-+", "-.+-.");
         check(1, 1, "+-+-", "+-+-");
-    }
-
-    #[test]
-    fn a_status_line_is_read_strictly() {
-        assert_eq!(status(b"HTTP/1.1 204 No Content\r\n"), Some(204));
-        assert_eq!(status(b"HTTP/1.0 200\r\n"), Some(200));
-        assert_eq!(status(b"SSH-2.0-x\r\n"), None);
-        assert_eq!(status(b""), None);
     }
 }

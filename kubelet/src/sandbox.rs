@@ -19,8 +19,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::{Mutex, Notify};
 
 /// Why a sandbox or a container in it could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +151,10 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Sandbox {
     supervisor: Arc<Mutex<Supervisor>>,
+    /// Told after every call: its answer may have come behind events, which wait in memory now.
+    called: Arc<Notify>,
+    /// A container that has ended and of which nobody was told yet.
+    ended: Option<Exit>,
     /// The supervisor's socket once more, for the event loop.
     ready: AsyncFd<OwnedFd>,
     dir: PathBuf,
@@ -216,6 +221,8 @@ impl Sandbox {
         Ok(Sandbox {
             ready: sys::readable(socket).map_err(SandboxError::Files)?,
             supervisor: Arc::new(Mutex::new(supervisor)),
+            called: Arc::default(),
+            ended: None,
             dir: dir.to_owned(),
             pid,
             cgroups: BTreeMap::new(),
@@ -233,8 +240,23 @@ impl Sandbox {
     ///
     /// # Errors
     /// When the supervisor is gone.
-    pub fn netns(&self) -> Result<OwnedFd, SandboxError> {
-        lock(&self.supervisor).netns().map_err(SandboxError::Files)
+    pub async fn netns(&self) -> Result<OwnedFd, SandboxError> {
+        let supervisor = self.supervisor.lock().await;
+        supervisor.netns().map_err(SandboxError::Files)
+    }
+
+    /// Asks the supervisor on a blocking thread: one that hangs holds nobody up but this call, for as long as the
+    /// connection's time-out.
+    fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Supervisor) -> Result<T, SandboxError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, SandboxError>> + Send + 'static {
+        let (supervisor, called) = (self.supervisor.clone(), self.called.clone());
+        blocking(move || {
+            let done = work(&mut supervisor.blocking_lock());
+            called.notify_one();
+            done
+        })
     }
 
     /// The tmpfs that the containers share as /dev/shm; none with the host's IPC namespace.
@@ -251,55 +273,59 @@ impl Sandbox {
         &mut self,
         request: ContainerRequest,
     ) -> Result<i32, SandboxError> {
-        let supervisor = self.supervisor.clone();
         let name = request.name.clone();
-        let (pid, cgroup) = blocking(move || request.start(&supervisor)).await?;
+        let started = self.call(move |supervisor| request.start(supervisor));
+        let (pid, cgroup) = started.await?;
         self.cgroups.insert(name, cgroup);
         Ok(pid)
     }
 
     /// Sends a signal to a container's first process. One that has ended is left alone.
-    pub async fn signal(&self, name: &str, signal: i32) {
-        let (supervisor, name) = (self.supervisor.clone(), name.to_owned());
-        let Ok(signal) = u8::try_from(signal) else {
-            return;
-        };
-        let _ = blocking(move || {
-            lock(&supervisor).signal(&name, signal)?;
-            Ok(())
-        })
-        .await;
+    pub fn signal(&self, name: &str, signal: i32) -> impl Future<Output = ()> + Send + 'static {
+        let name = name.to_owned();
+        let sent = self.call(move |supervisor| {
+            // No signal has such a number; 0 only asks whether the process is there.
+            Ok(supervisor.signal(&name, u8::try_from(signal).unwrap_or(0))?)
+        });
+        async move {
+            let _ = sent.await;
+        }
     }
 
-    /// Kills a container and whatever else is in its cgroup.
-    pub async fn kill(&self, name: &str) {
-        let (supervisor, owned) = (self.supervisor.clone(), name.to_owned());
-        let cgroup = self.cgroups.get(name).cloned();
-        let _ = blocking(move || {
-            // One that ended meanwhile cannot be killed; its cgroup may still hold others' processes.
-            let killed = lock(&supervisor).kill_all(&owned);
+    /// Kills a container and whatever else is in its cgroup, and waits a while for them to be gone.
+    pub fn kill(&self, name: &str) -> impl Future<Output = ()> + Send + 'static {
+        let (owned, cgroup) = (name.to_owned(), self.cgroups.get(name).cloned());
+        // One that ended meanwhile cannot be killed; its cgroup may still hold others' processes.
+        let killed = self.call(move |supervisor| Ok(supervisor.kill_all(&owned)?));
+        async move {
+            let _ = killed.await;
             if let Some(cgroup) = cgroup {
-                cgroup.kill()?;
+                let _ = blocking(move || Ok(cgroup.kill()?)).await;
             }
-            Ok(killed?)
-        })
-        .await;
+        }
     }
 
     /// The next thing that happens. May be dropped and called again: nothing is lost.
     pub async fn next_event(&mut self) -> SandboxEvent {
         loop {
-            let event = lock(&self.supervisor).next_event();
+            if let Some(exit) = &self.ended {
+                self.end_stragglers(&exit.name).await;
+            }
+            if let Some(exit) = self.ended.take() {
+                return SandboxEvent::Exited(exit);
+            }
+            let event = self.supervisor.lock().await.next_event();
             match event {
                 Ok(Some(Event::Exited(container))) => {
-                    let exit = self.exit_of(&container);
-                    self.end_stragglers(&container.name).await;
-                    return SandboxEvent::Exited(exit);
+                    self.ended = Some(self.exit_of(&container));
                 }
                 Ok(Some(_)) => {}
-                Ok(None) => match self.ready.readable().await {
-                    Ok(mut guard) => guard.clear_ready(),
-                    Err(_) => return SandboxEvent::Gone,
+                Ok(None) => tokio::select! {
+                    ready = self.ready.readable() => match ready {
+                        Ok(mut guard) => guard.clear_ready(),
+                        Err(_) => return SandboxEvent::Gone,
+                    },
+                    () = self.called.notified() => {}
                 },
                 Err(_) => return SandboxEvent::Gone,
             }
@@ -307,9 +333,11 @@ impl Sandbox {
     }
 
     /// Lets the supervisor drop what it keeps of a container that has ended: once its end is written down here.
-    pub fn acknowledge(&self, name: &str) {
+    pub async fn acknowledge(&self, name: &str) {
+        let name = name.to_owned();
         // It may have died meanwhile, and then there is nothing to drop.
-        let _ = lock(&self.supervisor).forget(name);
+        let forgotten = self.call(move |supervisor| Ok(supervisor.forget(&name)?));
+        let _ = forgotten.await;
     }
 
     fn exit_of(&self, container: &Container) -> Exit {
@@ -351,10 +379,7 @@ impl Sandbox {
         drop(ready);
         let _ = blocking(move || {
             if let Some(supervisor) = Arc::into_inner(supervisor) {
-                supervisor
-                    .into_inner()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .shutdown()?;
+                supervisor.into_inner().shutdown()?;
             }
             Ok(())
         })
@@ -448,11 +473,6 @@ fn exit(name: &str, attempt: u32, exited: &Exited, oom: bool) -> Exit {
 
 fn timestamp(nanoseconds: u64) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-fn lock(supervisor: &Mutex<Supervisor>) -> MutexGuard<'_, Supervisor> {
-    // A panic while it was held left at most an unanswered request.
-    supervisor.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn blocking<T: Send + 'static>(

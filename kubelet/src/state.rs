@@ -160,6 +160,13 @@ impl PodRecord {
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.namespace(), self.name())
     }
+    /// The container of that name, as it is asked for.
+    #[must_use]
+    pub fn container(&self, name: &str) -> Option<&Container> {
+        self.containers()
+            .map(|(_, container)| container)
+            .find(|container| container.name == name)
+    }
     /// All containers with their roles: init containers in order, then the others.
     pub fn containers(&self) -> impl Iterator<Item = (Role, &Container)> {
         let spec = self.pod.spec.as_ref();
@@ -240,6 +247,18 @@ pub enum ContainerState {
     Terminated(Termination),
 }
 
+/// Whom a container's first process runs as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerUser {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// Further groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<u32>,
+}
+
 /// What is known of one container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerRecord {
@@ -264,6 +283,12 @@ pub struct ContainerRecord {
     /// The image that its last try was made from, as the manifest called it then.
     #[serde(default)]
     pub image: String,
+    /// Whether its postStart hook is yet to be done.
+    #[serde(default)]
+    pub hook_pending: bool,
+    /// Whom its last try ran as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<ContainerUser>,
     /// The id of the image it runs, `sha256:...`.
     pub image_id: String,
     /// Whether the current try has run and ended: then the next one has a new number.
@@ -288,6 +313,8 @@ impl ContainerRecord {
             started: false,
             ready: false,
             image: String::new(),
+            hook_pending: false,
+            user: None,
             image_id: String::new(),
             spent: false,
         }

@@ -5,17 +5,23 @@
 //!     |
 //!     v        ,--- supervisor: a container ended, the supervisor is gone
 //!   plan() <---+--- probes: started, ready, unhealthy
-//!     |        +--- the owner's socket: stop
-//!     v        `--- clock: back-off over, deadline reached
-//!   start a container | end sidecars | end the pod -> teardown
+//!     |        +--- commands: update, stop, evict, halt
+//!     |        +--- tasks: image here, hook done, signal sent
+//!     v        `--- clock: back-off over, grace over, deadline reached
+//!   fetch an image | start a container | end one | end the pod -> teardown
 //! ```
-//! The loop sleeps until something happens; an idle pod wakes nobody. All that matters is on disk or with the
+//! The loop sleeps until something happens; an idle pod wakes nobody, and nothing that takes time keeps it from hearing. All that matters is on disk or with the
 //! supervisor, so another process can take over after a `kill -9` at any line.
 mod container;
 mod ending;
+mod files;
+mod leftovers;
+mod limits;
 mod revise;
 mod setup;
 mod stop;
+mod take_up;
+mod work;
 
 pub use setup::cgroup_of;
 
@@ -23,16 +29,26 @@ use crate::control::{Command, Server};
 use crate::images::Images;
 use crate::network::Network;
 use crate::paths::Paths;
-use crate::plan::{self, Backoff, RestartPolicy, Step};
+use crate::plan::{self, Backoff, Restarts, Step};
 use crate::probe::{Kind, Probes, Verdict};
-use crate::sandbox::{Sandbox, SandboxEvent};
+use crate::sandbox::{Executor, Sandbox, SandboxEvent};
 use crate::state::{ContainerState, Eviction, Phase, PodRecord, PodState, StopRequest, StoredPod};
 use crate::update::Reporter;
 use crate::volume::Volumes;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Container;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use stop::{Closing, Outcome, Over};
 use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::Instant;
+use work::{Item, Report, Work};
+
+/// How soon a state is written again that could not be.
+const SAVE_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+/// How often the last state of a pod is tried to be written before its worker goes.
+const SAVES: u32 = 5;
 
 /// What a kubelet knows whatever the pod.
 #[derive(Clone, Debug)]
@@ -83,18 +99,36 @@ pub struct Worker {
     node: Node,
     record: Arc<PodRecord>,
     state: PodState,
-    policy: RestartPolicy,
+    restarts: Vec<Restarts>,
     reporter: Reporter,
     sandbox: Option<Sandbox>,
+    /// When the sandbox was made, and how many in a row died soon after.
+    sandbox_since: Option<Timestamp>,
+    sandbox_deaths: u32,
     volumes: Volumes,
+    volumes_ready: bool,
+    /// The record has changed while the volumes were made.
+    volumes_stale: bool,
+    /// The task that makes the volumes.
+    preparing: Option<AbortHandle>,
+    works: BTreeMap<String, Item>,
+    tasks: JoinSet<Report>,
     probes: BTreeMap<String, Probes>,
+    executor: Executor,
     verdicts: (mpsc::Sender<Verdict>, mpsc::Receiver<Verdict>),
     commands: mpsc::Receiver<Command>,
     requests: mpsc::Sender<Command>,
+    closing: Option<Closing>,
     /// Why the pod is given up: reason and message.
     fatal: Option<(String, String)>,
     /// When the sandbox may be tried again after it failed, and how often it failed in a row.
     setup_retry: Option<(Timestamp, u32)>,
+    /// Containers whose end the supervisor keeps until it is written down here.
+    unacknowledged: Vec<String>,
+    /// When to write the state again that could not be written.
+    save_retry: Option<Timestamp>,
+    /// When the volumes with a limit on disk are measured next; none where none has one.
+    disk_check: Option<Timestamp>,
     _server: Server,
     _lock: std::fs::File,
 }
@@ -104,6 +138,7 @@ enum Wake {
     Sandbox(SandboxEvent),
     Verdict(Verdict),
     Command(Command),
+    Task(Result<(tokio::task::Id, Report), JoinError>),
     Clock,
 }
 
@@ -126,22 +161,32 @@ impl Worker {
         let reporter = Reporter::new(&node.paths.pod(&uid), &name);
         let (sender, commands) = mpsc::channel(16);
         let server = Server::bind(&node.paths, &uid, &reporter, sender.clone()).map_err(failed)?;
-        let spec = pod.record.pod.spec.as_ref();
-        let policy = RestartPolicy::of(spec.and_then(|spec| spec.restart_policy.as_deref()));
         Ok(Worker {
             node: node.clone(),
+            restarts: Restarts::of(&pod.record),
             record: pod.record,
             state: pod.state,
-            policy,
             reporter,
             sandbox: None,
+            sandbox_since: None,
+            sandbox_deaths: 0,
             volumes: Volumes::new(),
+            volumes_ready: false,
+            volumes_stale: false,
+            preparing: None,
+            works: BTreeMap::new(),
+            tasks: JoinSet::new(),
             probes: BTreeMap::new(),
+            executor: Executor::new(&node.paths, &uid, &node.cgroups),
             verdicts: mpsc::channel(64),
             commands,
             requests: sender,
+            closing: None,
             fatal: None,
             setup_retry: None,
+            unacknowledged: Vec::new(),
+            save_retry: None,
+            disk_check: None,
             _server: server,
             _lock: lock,
         })
@@ -159,91 +204,81 @@ impl Worker {
         self.reporter.listen()
     }
 
-    /// Runs the pod to its end, tears down what it had on this host, and returns how it ended.
+    /// Runs the pod to its end, tears down what it had on this host, and returns how it ended. A pod that was halted is
+    /// not over: its phase says so.
     ///
     /// # Errors
-    /// Only when the pod's own files cannot be written; whatever else goes wrong is the pod's state.
+    /// Only when its last state cannot be written; whatever else goes wrong is the pod's state.
     pub async fn run(mut self) -> Result<PodState, WorkerError> {
         self.take_up().await;
-        let phase = loop {
-            if let Some(eviction) = self.record.eviction.clone() {
-                break self.evict(eviction).await;
-            }
-            if let Some(stop) = self.record.stop {
-                break self.stop_pod(stop).await;
-            }
-            if let Some(phase) = self.step().await {
-                break phase;
+        let over = loop {
+            if let Some(over) = self.step().await {
+                break over;
             }
             self.observe_phase();
-            self.save()?;
+            self.save().await;
             match self.wait().await {
-                Wake::Sandbox(event) => self.sandbox_event(event).await,
-                Wake::Verdict(verdict) => self.verdict(verdict).await,
+                Wake::Sandbox(SandboxEvent::Exited(exit)) => self.note_exit(&exit).await,
+                Wake::Sandbox(SandboxEvent::Gone) => self.sandbox_gone().await,
+                Wake::Verdict(verdict) => self.verdict(&verdict),
                 Wake::Command(command) => self.command(command),
+                Wake::Task(ended) => self.task_ended(ended),
                 Wake::Clock => {}
             }
         };
-        self.finish(phase).await;
-        self.save()?;
+        self.finish(over).await;
+        self.save_at_last().await?;
         Ok(self.state)
     }
 
-    /// Takes the steps that are due. `Some` when the pod is over.
-    async fn step(&mut self) -> Option<Phase> {
-        if self.deadline().is_some_and(|at| at <= Timestamp::now()) {
-            return Some(self.deadline_exceeded().await);
+    /// Takes the steps that are due. `Some` when nothing of the pod runs, and nothing is to.
+    async fn step(&mut self) -> Option<Over> {
+        self.advance_endings();
+        self.note_wishes();
+        if let Some(closing) = self.closing {
+            return self.close(closing);
         }
-        if self.sandbox.is_none() {
-            if self
+        if self.sandbox.is_none() || !self.volumes_ready {
+            let later = self
                 .setup_retry
-                .is_some_and(|(at, _)| at > Timestamp::now())
-            {
-                return None;
-            }
-            if !self.setup().await {
-                return self.give_up().await;
+                .is_some_and(|(at, _)| at > Timestamp::now());
+            if later || !self.setup().await {
+                return self.give_up();
             }
         }
-        if let Some(phase) = self.disk_check().await {
-            return Some(phase);
-        }
-        self.restart_outdated().await;
+        self.measure_disks();
+        self.end_outdated();
         // A container whose start failed goes into back-off, so this ends.
         loop {
-            let steps = plan::plan(self.policy, &self.state.containers, Timestamp::now());
             let mut started = false;
-            for step in steps {
+            for step in plan::plan(&self.restarts, &self.state.containers, Timestamp::now()) {
                 match step {
-                    Step::Start(index) => {
-                        self.start_container(index).await;
-                        started = true;
-                    }
+                    Step::Start(index) => started |= self.start_container(index).await,
                     Step::Retry(..) => {}
-                    Step::StopSidecars => {
-                        self.stop_all(self.grace()).await;
-                        started = true;
-                    }
-                    Step::End(phase) => return Some(phase),
+                    Step::StopSidecars => self.begin_closing(self.grace(), Outcome::Planned),
+                    Step::End(phase) => return Some(Over::Ended(phase)),
                 }
             }
-            if self.fatal.is_some() {
-                return self.give_up().await;
+            if let Some(closing) = self.closing {
+                return self.close(closing);
             }
-            if !started || self.is_to_end() {
-                return None;
+            if !started {
+                return self.give_up();
             }
         }
     }
 
     /// Sleeps until something happens.
     async fn wait(&mut self) -> Wake {
-        let next = self.next_time();
+        let (next, moment) = (self.next_time(), self.next_moment());
         let clock = async move {
-            match next {
-                Some(at) => tokio::time::sleep(until(at)).await,
-                None => std::future::pending().await,
-            }
+            let sleep = match (next.map(until), moment) {
+                (Some(wait), Some(moment)) => moment.min(Instant::now() + wait),
+                (Some(wait), None) => Instant::now() + wait,
+                (None, Some(moment)) => moment,
+                (None, None) => return std::future::pending().await,
+            };
+            tokio::time::sleep_until(sleep).await;
         };
         let sandbox = async {
             match &mut self.sandbox {
@@ -255,27 +290,41 @@ impl Worker {
             event = sandbox => Wake::Sandbox(event),
             Some(verdict) = self.verdicts.1.recv() => Wake::Verdict(verdict),
             Some(command) = self.commands.recv() => Wake::Command(command),
+            Some(ended) = self.tasks.join_next_with_id() => Wake::Task(ended),
             () = clock => Wake::Clock,
         }
     }
 
-    /// The next moment at which the clock alone changes something.
+    /// The next time at which the clock alone changes something.
     fn next_time(&self) -> Option<Timestamp> {
-        let now = Timestamp::now();
-        let steps = plan::plan(self.policy, &self.state.containers, now);
+        if self.closing.is_some() {
+            return self.save_retry;
+        }
+        let steps = plan::plan(&self.restarts, &self.state.containers, Timestamp::now());
         let retries = steps.iter().filter_map(|step| match step {
             Step::Retry(_, at) => Some(*at),
             Step::Start(_) | Step::StopSidecars | Step::End(_) => None,
         });
         let setup = self
             .setup_retry
-            .filter(|_| self.sandbox.is_none())
+            .filter(|_| self.sandbox.is_none() || !self.volumes_ready)
             .map(|(at, _)| at);
-        let limits = self.disk_check_due();
         retries
             .chain(setup)
             .chain(self.deadline())
-            .chain(limits)
+            .chain(self.disk_check)
+            .chain(self.save_retry)
+            .min()
+    }
+
+    /// Likewise of what counts by the monotonic clock: graces.
+    fn next_moment(&self) -> Option<Instant> {
+        let endings = self.works.values().filter_map(|item| match &item.work {
+            Work::Ending(ending) => ending.due(),
+            Work::Image | Work::Ready(_) | Work::PostStart => None,
+        });
+        endings
+            .chain(self.closing.map(|closing| closing.give_up()))
             .min()
     }
 
@@ -288,32 +337,50 @@ impl Worker {
             .ok()
     }
 
+    /// Begins the pod's end if somebody wants it or its time is over.
+    fn note_wishes(&mut self) {
+        if self.closing.is_some() {
+            return;
+        }
+        if let Some(eviction) = self.record.eviction.clone() {
+            self.evict(&eviction);
+        } else if let Some(stop) = self.record.stop {
+            self.stop_pod(stop);
+        } else if self.deadline().is_some_and(|at| at <= Timestamp::now()) {
+            let message = "the pod ran longer than its activeDeadlineSeconds";
+            self.end_badly("DeadlineExceeded", message, self.grace());
+        }
+    }
+
     fn command(&mut self, command: Command) {
         match command {
             Command::Report => self.reporter.state(&self.state),
             Command::Stop(stop) => self.request_stop(stop),
             Command::Update(record) => self.update(&record),
             Command::Evict(eviction) => self.request_eviction(eviction),
+            Command::Halt { grace_seconds } => self.halt(grace_seconds),
         }
-    }
-
-    /// Whether somebody has asked for the pod's end.
-    fn is_to_end(&self) -> bool {
-        self.record.stop.is_some() || self.record.eviction.is_some()
-    }
-
-    /// Likewise the node's own wish, which nothing takes back.
-    fn request_eviction(&mut self, eviction: Eviction) {
-        Arc::make_mut(&mut self.record)
-            .eviction
-            .get_or_insert(eviction);
-        self.save_record();
     }
 
     /// Notes the wish on disk first: a stop that was heard is not forgotten by a crash.
     fn request_stop(&mut self, stop: StopRequest) {
         Arc::make_mut(&mut self.record).stop = Some(stop);
         self.save_record();
+        if self.closing.is_some() {
+            self.begin_closing(stop.grace_seconds, Outcome::ByExitCodes);
+        }
+    }
+
+    /// Likewise the node's own wish, which nothing takes back.
+    fn request_eviction(&mut self, eviction: Eviction) {
+        let grace_seconds = eviction.grace_seconds;
+        Arc::make_mut(&mut self.record)
+            .eviction
+            .get_or_insert(eviction);
+        self.save_record();
+        if self.closing.is_some() {
+            self.begin_closing(grace_seconds, Outcome::ByExitCodes);
+        }
     }
 
     fn save_record(&self) {
@@ -322,14 +389,10 @@ impl Worker {
         }
     }
 
-    async fn sandbox_event(&mut self, event: SandboxEvent) {
-        match event {
-            SandboxEvent::Exited(exit) => self.note_exit(&exit),
-            SandboxEvent::Gone => self.sandbox_gone().await,
+    fn verdict(&mut self, verdict: &Verdict) {
+        if self.is_ending(&verdict.container) {
+            return;
         }
-    }
-
-    async fn verdict(&mut self, verdict: Verdict) {
         let Some(container) = self.state.container_mut(&verdict.container) else {
             return;
         };
@@ -354,18 +417,18 @@ impl Worker {
                 self.reporter
                     .event("Killing", Some(&verdict.container), message);
                 let grace = self.probe_grace(&verdict.container, verdict.kind);
-                self.stop_containers(&[verdict.container], grace).await;
+                self.end_container(&verdict.container, grace);
             }
         }
     }
 
     /// Ends a pod that did not come up at the first try, when somebody waits for it.
-    async fn give_up(&mut self) -> Option<Phase> {
+    fn give_up(&mut self) -> Option<Over> {
         let (reason, message) = self.fatal.take()?;
         self.state.reason = reason;
         self.state.message = message;
-        self.stop_all(0).await;
-        Some(Phase::Failed)
+        self.begin_closing(0, Outcome::Failed);
+        self.closing.and_then(|closing| self.close(closing))
     }
 
     /// Notes a failure that ends the pod if it is to fail fast and has never been up.
@@ -381,7 +444,27 @@ impl Worker {
         crate::status::note_transitions(&self.record, &mut self.state, Timestamp::now());
     }
 
-    fn save(&self) -> Result<(), WorkerError> {
+    /// Writes the state down if it has changed and tells those who listen. A disk that is full is tried again later: the
+    /// pod goes on.
+    async fn save(&mut self) {
+        let known = self.node.registry.get(self.record.uid());
+        let same = known.is_some_and(|known| {
+            Arc::ptr_eq(&known.record, &self.record) && known.state == self.state
+        });
+        if !same || self.save_retry.is_some_and(|at| at <= Timestamp::now()) {
+            self.save_now();
+        }
+        if self.save_retry.is_none() && !self.unacknowledged.is_empty() {
+            let names = std::mem::take(&mut self.unacknowledged);
+            if let Some(sandbox) = &self.sandbox {
+                for name in names {
+                    sandbox.acknowledge(&name).await;
+                }
+            }
+        }
+    }
+
+    fn save_now(&mut self) {
         // On disk first: whoever hears of the state may look there at once.
         let saved = self.node.paths.save_state(self.record.uid(), &self.state);
         self.node.registry.put(StoredPod {
@@ -389,6 +472,27 @@ impl Worker {
             state: self.state.clone(),
         });
         self.reporter.state(&self.state);
+        self.save_retry = match saved {
+            Ok(()) => None,
+            Err(err) => {
+                let pod = self.record.full_name();
+                tracing::error!(pod, %err, "cannot write the pod's state down; it is tried again");
+                Some(plan::later(Timestamp::now(), SAVE_AGAIN))
+            }
+        };
+    }
+
+    /// The last word on the pod.
+    async fn save_at_last(&mut self) -> Result<(), WorkerError> {
+        self.save_now();
+        for _ in 1..SAVES {
+            if self.save_retry.is_none() {
+                return Ok(());
+            }
+            tokio::time::sleep(SAVE_AGAIN.unsigned_abs()).await;
+            self.save_now();
+        }
+        let saved = self.node.paths.save_state(self.record.uid(), &self.state);
         saved.map_err(|source| WorkerError::State {
             pod: self.record.full_name(),
             source,
@@ -397,24 +501,34 @@ impl Worker {
 
     /// Puts a container into back-off after a try that never ran.
     fn not_started(&mut self, index: usize, reason: &str, message: String) {
-        let wait = |failures| {
-            self.node
-                .backoff
-                .wait(failures)
-                .max(SignedDuration::from_secs(1))
-        };
         let container = &mut self.state.containers[index];
         container.failures = container.failures.saturating_add(1);
-        container.retry_at = Timestamp::now()
-            .checked_add(wait(container.failures.saturating_add(1)))
-            .ok();
+        let wait = self.node.backoff.wait(container.failures.saturating_add(1));
+        let at = plan::later(Timestamp::now(), wait.max(SignedDuration::from_secs(1)));
+        container.retry_at = Some(at);
+        // The first time it is the failure, after that the wait.
+        let reason = match (reason, container.failures) {
+            ("ErrImagePull", 2..) => "ImagePullBackOff",
+            (reason, _) => reason,
+        };
         container.state = ContainerState::Waiting {
             reason: reason.to_owned(),
-            message: message.clone(),
+            message: format!("{message}; next try at {}", plan::clock(at)),
         };
         let name = container.name.clone();
         self.note_failure(reason, &format!("container {name}: {message}"));
         self.reporter.warning(reason, Some(&name), message);
+    }
+
+    /// The container of that name, as it is asked for.
+    fn asked(&self, name: &str) -> Option<&Container> {
+        self.record.container(name)
+    }
+
+    /// Whether the container is on its way to its end.
+    fn is_ending(&self, name: &str) -> bool {
+        let work = self.works.get(name).map(|item| &item.work);
+        matches!(work, Some(Work::Ending(_)))
     }
 }
 

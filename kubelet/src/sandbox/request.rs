@@ -1,5 +1,5 @@
 //! What it takes to start a sandbox, and a container in it.
-use super::{SandboxError, lock};
+use super::SandboxError;
 use crate::housekeeping::limits::{self, PodLimits};
 use crate::paths::create_private;
 use crate::sys;
@@ -15,7 +15,7 @@ use rkube_runtime::supervisor::{
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// The size of the /dev/shm that the containers of a pod share.
 const SHM_SIZE: u64 = 64 << 20;
@@ -156,7 +156,7 @@ pub struct ContainerRequest {
 impl ContainerRequest {
     pub(super) fn start(
         &self,
-        supervisor: &Mutex<Supervisor>,
+        supervisor: &mut Supervisor,
     ) -> Result<(i32, Arc<Cgroup>), SandboxError> {
         let linux = self.spec.linux().as_ref();
         let path = linux
@@ -194,7 +194,6 @@ impl ContainerRequest {
         })?;
         create_private(&self.log_dir).map_err(SandboxError::Files)?;
         let log_dir = fs_err::File::open(&self.log_dir).map_err(SandboxError::Files)?;
-        let mut supervisor = lock(supervisor);
         let prepared = supervisor.prepare(&Prepare {
             name: &self.name,
             attempt: self.attempt,

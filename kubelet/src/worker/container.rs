@@ -1,19 +1,20 @@
 //! Starting one container: image, spec, launch.
 use super::Worker;
-use crate::images::ImageError;
-use crate::paths::create_private;
+use super::files::Files;
+use super::work::{Done, Work};
+use crate::images::{ImageError, ReadyImage};
 use crate::sandbox::{ContainerRequest, SandboxError};
-use crate::state::{ContainerState, Role};
+use crate::state::{ContainerState, ContainerUser};
 use crate::translate::{ContainerContext, PodContext, TranslateError, container_spec, mounts};
 use crate::volume::{self, VolumeError};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Container;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Why a container did not start; each has Kubernetes' word.
 #[derive(Debug, thiserror::Error)]
-enum StartError {
+pub(super) enum StartError {
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error(transparent)]
@@ -53,29 +54,103 @@ impl StartError {
     }
 }
 
+/// How long a postStart hook may take at most: the container is not ready before, and a stop ends the hook.
+const HOOK_LIMIT: Duration = Duration::from_secs(3600);
+
 impl Worker {
-    /// Starts the container of that index; a failure becomes its state.
-    pub(super) async fn start_container(&mut self, index: usize) {
-        let Some((role, container)) = self.record.containers().nth(index) else {
-            return;
+    /// Takes a container one step towards its start, unless it waits for something: its image, those before it, its own
+    /// end. Says whether it runs now.
+    pub(super) async fn start_container(&mut self, index: usize) -> bool {
+        let Some((_, container)) = self.record.containers().nth(index) else {
+            return false;
         };
         let container = container.clone();
-        self.next_attempt(index);
-        match self.try_start(index, &container).await {
+        let ready = match self.works.get(&container.name).map(|item| &item.work) {
+            None => {
+                self.fetch_image(index, &container);
+                return false;
+            }
+            Some(Work::Image | Work::PostStart | Work::Ending(_)) => return false,
+            Some(Work::Ready(image)) => image.clone(),
+        };
+        if self.is_behind(index) {
+            return false;
+        }
+        self.works.remove(&container.name);
+        let err = match self.launch(index, &container, &ready).await {
             Ok(()) => {
-                self.watch_container(&container.name);
-                if role != Role::Init {
-                    self.post_start(&container).await;
+                self.post_start(index, &container);
+                return true;
+            }
+            Err(err) => err,
+        };
+        let message = crate::error::chain(&err);
+        match err {
+            // A program that cannot be run ends a container that must not be tried again.
+            StartError::NotFound { .. } => self.container_unstartable(index, 127, &message),
+            StartError::NotExecutable { .. } => self.container_unstartable(index, 126, &message),
+            err => self.not_started(index, err.reason(), message),
+        }
+        false
+    }
+
+    /// Whether a container that stands before it in the manifest is on its way up: they start in that order.
+    fn is_behind(&self, index: usize) -> bool {
+        self.state.containers[..index].iter().any(|earlier| {
+            let work = self.works.get(&earlier.name).map(|item| &item.work);
+            matches!(work, Some(Work::Image | Work::Ready(_) | Work::PostStart))
+        })
+    }
+
+    /// Begins a try: the image first, and with it the container's files.
+    fn fetch_image(&mut self, index: usize, container: &Container) {
+        self.next_attempt(index);
+        let state = &mut self.state.containers[index];
+        state.image = container.image.clone().unwrap_or_default();
+        let files = Files {
+            paths: self.node.paths.clone(),
+            uid: self.record.uid().to_owned(),
+            name: container.name.clone(),
+            attempt: state.attempt(),
+            logs: self.log_dir().join(&container.name),
+            kept_tries: self.node.limits.kept_tries,
+        };
+        let container = self.with_pull_policy(container, files.attempt);
+        let (images, record) = (self.node.images.clone(), self.record.clone());
+        let reporter = self.reporter.clone();
+        let name = container.name.clone();
+        self.begin(&name, Work::Image, async move {
+            let since = Instant::now();
+            let image = images.ensure(&record, &container, &reporter).await;
+            reporter.timing(&format!("image of {}", container.name), since);
+            let image = match image {
+                Ok(image) => image,
+                Err(err) => return Done::Image(Err(Box::new(err.into()))),
+            };
+            let made = tokio::task::spawn_blocking(move || files.make()).await;
+            Done::Image(match made {
+                Ok(Ok(())) => Ok(Box::new(image)),
+                Ok(Err(err)) => Err(Box::new(StartError::Files(err))),
+                Err(_) => Err(Box::new(StartError::Launch(SandboxError::Interrupted))),
+            })
+        });
+    }
+
+    /// The image is here, or cannot be had.
+    pub(super) fn image_done(
+        &mut self,
+        name: &str,
+        image: Result<Box<ReadyImage>, Box<StartError>>,
+    ) {
+        match image {
+            Ok(image) => self.hold(name, Work::Ready(image)),
+            Err(err) => {
+                self.works.remove(name);
+                let mut all = self.state.containers.iter();
+                if let Some(index) = all.position(|one| one.name == name) {
+                    self.not_started(index, err.reason(), crate::error::chain(&err));
                 }
             }
-            // A program that cannot be run ends a container that must not be tried again.
-            Err(err @ StartError::NotFound { .. }) => {
-                self.container_unstartable(index, 127, &crate::error::chain(&err))
-            }
-            Err(err @ StartError::NotExecutable { .. }) => {
-                self.container_unstartable(index, 126, &crate::error::chain(&err));
-            }
-            Err(err) => self.not_started(index, err.reason(), crate::error::chain(&err)),
         }
     }
 
@@ -98,29 +173,49 @@ impl Worker {
         };
     }
 
-    async fn try_start(&mut self, index: usize, container: &Container) -> Result<(), StartError> {
+    async fn launch(
+        &mut self,
+        index: usize,
+        container: &Container,
+        image: &ReadyImage,
+    ) -> Result<(), StartError> {
         let since = Instant::now();
         let attempt = self.state.containers[index].attempt();
-        let image = self
-            .node
-            .images
-            .ensure(
-                &self.record,
-                &self.with_pull_policy(container, attempt),
-                &self.reporter,
-            )
-            .await?;
-        let started = &mut self.state.containers[index];
-        started.image = container.image.clone().unwrap_or_default();
-        started.image_id = image.id.to_string();
+        self.state.containers[index].image_id = image.id.to_string();
+        let request = self.container_request(container, attempt, image)?;
+        let program = Program::of(&request.spec);
+        let user = user_of(&request.spec);
+        let sandbox = self.sandbox.as_mut();
+        let pid = sandbox
+            .expect("containers start in a sandbox")
+            .start_container(request)
+            .await
+            .map_err(|err| unstartable(err, container, &program))?;
         self.reporter
-            .timing(&format!("image of {}", container.name), since);
+            .timing(&format!("start of {}", container.name), since);
 
-        let since = Instant::now();
+        let record = &mut self.state.containers[index];
+        record.state = ContainerState::Running {
+            pid,
+            started: Timestamp::now(),
+        };
+        record.user = user;
+        self.reporter.event(
+            "Started",
+            Some(&container.name),
+            format!("pid {pid}, try {}", attempt + 1),
+        );
+        Ok(())
+    }
+
+    fn container_request(
+        &self,
+        container: &Container,
+        attempt: u32,
+        image: &ReadyImage,
+    ) -> Result<ContainerRequest, StartError> {
         let uid = self.record.uid();
         let dir = self.node.paths.container(uid, &container.name, attempt);
-        let made = self.make_files(&dir, container, attempt);
-        made.map_err(StartError::Files)?;
         let hostname = self.hostname();
         let etc = self.node.paths.pod(uid).join("etc");
         let shm = self.sandbox.as_ref().and_then(|sandbox| sandbox.shm());
@@ -146,8 +241,7 @@ impl Worker {
         };
         let spec = container_spec(&ctx)?;
         let sources = volume::open(&self.volumes, &mounts::wanted(&ctx)?)?;
-        let program = Program::of(&spec);
-        let request = ContainerRequest {
+        Ok(ContainerRequest {
             name: container.name.clone(),
             attempt,
             spec,
@@ -159,27 +253,7 @@ impl Worker {
             cgroups: self.node.cgroups.clone(),
             stdin: container.stdin.unwrap_or(false),
             log: self.node.limits.log,
-        };
-        let sandbox = self.sandbox.as_mut();
-        let pid = sandbox
-            .expect("containers start in a sandbox")
-            .start_container(request)
-            .await
-            .map_err(|err| unstartable(err, container, &program))?;
-        self.reporter
-            .timing(&format!("start of {}", container.name), since);
-
-        let has_startup_probe = container.startup_probe.is_some();
-        let record = &mut self.state.containers[index];
-        record.state = ContainerState::Running {
-            pid,
-            started: Timestamp::now(),
-        };
-        record.started = !has_startup_probe;
-        record.ready = !has_startup_probe && container.readiness_probe.is_none();
-        let what = format!("pid {pid}, try {}", attempt + 1);
-        self.reporter.event("Started", Some(&container.name), what);
-        Ok(())
+        })
     }
 
     /// The command that admitted the pod has just asked the registry; the first try does not ask again.
@@ -192,49 +266,8 @@ impl Worker {
         container
     }
 
-    fn make_files(&self, dir: &Path, container: &Container, attempt: u32) -> std::io::Result<()> {
-        // A try that was cut short may have left a used work directory, which overlayfs refuses.
-        match fs_err::remove_dir_all(dir) {
-            Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),
-            Ok(()) | Err(_) => {}
-        }
-        create_private(dir)?;
-        for name in ["upper", "work"] {
-            fs_err::create_dir(dir.join(name))?;
-        }
-        // What containers make under / belongs to root and is passable for all users.
-        set_mode(&dir.join("upper"), 0o755)?;
-        fs_err::write(dir.join("termination-log"), "")?;
-        set_mode(&dir.join("termination-log"), 0o666)?;
-        create_private(&self.log_dir().join(&container.name))?;
-        self.forget_tries(container, attempt)
-    }
-
-    /// Removes what tries left that nobody will ask for: of those that are over only the newest are kept, and their
-    /// writable layers only of the last one.
-    fn forget_tries(&self, container: &Container, attempt: u32) -> std::io::Result<()> {
-        let (paths, uid) = (&self.node.paths, self.record.uid());
-        if let Some(old) = attempt.checked_sub(2) {
-            remove_tree(&paths.container(uid, &container.name, old))?;
-        }
-        let Some(oldest) = attempt.checked_sub(self.node.limits.kept_tries) else {
-            return Ok(());
-        };
-        let logs = self.log_dir().join(&container.name);
-        for entry in fs_err::read_dir(&logs)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let number = name.to_str().and_then(|name| name.split_once(".log"));
-            let number = number.and_then(|(number, _)| number.parse::<u32>().ok());
-            if number.is_some_and(|number| number < oldest) {
-                fs_err::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
-    }
-
     /// The folder of the pod's logs.
-    pub(super) fn log_dir(&self) -> std::path::PathBuf {
+    pub(super) fn log_dir(&self) -> PathBuf {
         self.node.paths.pod_logs(
             self.record.namespace(),
             self.record.name(),
@@ -242,27 +275,74 @@ impl Worker {
         )
     }
 
-    /// Runs the postStart hook; a failure ends the container, as Kubernetes has it.
-    async fn post_start(&mut self, container: &Container) {
-        let Some(handler) = container
-            .lifecycle
-            .as_ref()
-            .and_then(|lifecycle| lifecycle.post_start.as_ref())
-        else {
-            return;
-        };
-        let Some(target) = self.target(&container.name) else {
-            return;
-        };
-        // The hook may be slow, and a stop must not wait for it longer than for the pod.
-        let limit = Duration::from_secs(u64::from(self.grace().max(1)));
-        if let Err(what) = crate::probe::hook(handler, &target, limit).await {
-            self.reporter
-                .warning("FailedPostStartHook", Some(&container.name), what);
-            self.stop_containers(std::slice::from_ref(&container.name), self.grace())
-                .await;
+    /// What follows a container's start: its postStart hook, if it has one. It has not started before that is done.
+    fn post_start(&mut self, index: usize, container: &Container) {
+        let hook = container.lifecycle.as_ref();
+        let pending = hook.is_some_and(|lifecycle| lifecycle.post_start.is_some());
+        let state = &mut self.state.containers[index];
+        state.hook_pending = pending;
+        if pending {
+            self.begin_post_start(&container.name);
+        } else {
+            self.container_up(&container.name);
         }
     }
+
+    /// Runs the hook, once more if a kubelet died over it.
+    pub(super) fn begin_post_start(&mut self, name: &str) {
+        let Some(target) = self.target(name) else {
+            return;
+        };
+        let lifecycle = target.container.lifecycle.clone();
+        let Some(hook) = lifecycle.and_then(|lifecycle| lifecycle.post_start) else {
+            return self.container_up(name);
+        };
+        self.begin(name, Work::PostStart, async move {
+            Done::PostStart(crate::probe::hook(&hook, &target, HOOK_LIMIT).await)
+        });
+    }
+
+    /// The hook is done; its failure ends the container, as Kubernetes has it.
+    pub(super) fn post_start_done(&mut self, name: &str, outcome: Result<(), String>) {
+        self.works.remove(name);
+        match outcome {
+            Ok(()) => {
+                if let Some(container) = self.state.container_mut(name) {
+                    container.hook_pending = false;
+                }
+                self.container_up(name);
+            }
+            Err(what) => {
+                self.reporter
+                    .warning("FailedPostStartHook", Some(name), what);
+                self.end_container(name, self.grace());
+            }
+        }
+    }
+
+    /// The container runs and its hook is done: from here on its probes decide.
+    fn container_up(&mut self, name: &str) {
+        let Some(asked) = self.asked(name) else {
+            return;
+        };
+        let startup = asked.startup_probe.is_some();
+        let readiness = asked.readiness_probe.is_some();
+        if let Some(container) = self.state.container_mut(name) {
+            container.started = !startup;
+            container.ready = !startup && !readiness;
+        }
+        self.watch_container(name);
+    }
+}
+
+/// Whom the container's first process runs as.
+fn user_of(spec: &oci_spec::runtime::Spec) -> Option<ContainerUser> {
+    let user = spec.process().as_ref()?.user();
+    Some(ContainerUser {
+        uid: user.uid(),
+        gid: user.gid(),
+        groups: user.additional_gids().clone().unwrap_or_default(),
+    })
 }
 
 /// What was to be run, for the words of its failure.
@@ -307,16 +387,4 @@ fn unstartable(err: SandboxError, container: &Container, program: &Program) -> S
         },
         _ => StartError::Launch(err),
     }
-}
-
-fn remove_tree(dir: &Path) -> std::io::Result<()> {
-    match fs_err::remove_dir_all(dir) {
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
-}
-
-fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }

@@ -1,9 +1,9 @@
 //! What follows when a container has ended.
 use super::Worker;
-use crate::plan::RestartPolicy;
+use crate::plan;
 use crate::sandbox::Exit;
 use crate::state::{ContainerState, Role, Termination};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -15,18 +15,10 @@ const LOG_LINES: usize = 80;
 impl Worker {
     /// Writes down how a container ended, and only then lets the supervisor forget it: whoever dies in between, the
     /// exit code is known to one of them.
-    pub(super) fn note_exit(&mut self, exit: &Exit) {
+    pub(super) async fn note_exit(&mut self, exit: &Exit) {
         self.container_ended(exit);
-        if let Err(err) = self.save() {
-            tracing::warn!(
-                err = crate::error::chain(&err),
-                "cannot write down a container's end"
-            );
-            return;
-        }
-        if let Some(sandbox) = &self.sandbox {
-            sandbox.acknowledge(&exit.name);
-        }
+        self.unacknowledged.push(exit.name.clone());
+        self.save().await;
     }
 
     /// Notes how a container ended, and when it may start again.
@@ -84,6 +76,7 @@ impl Worker {
     pub(super) fn container_unstartable(&mut self, index: usize, exit_code: i32, message: &str) {
         let now = Timestamp::now();
         let name = self.state.containers[index].name.clone();
+        self.works.remove(&name);
         self.note_failure("StartError", &format!("container {name}: {message}"));
         self.reporter.warning("Failed", Some(&name), message);
         let end = Termination {
@@ -99,20 +92,33 @@ impl Worker {
 
     fn note_end(&mut self, name: &str, end: Termination) {
         self.probes.remove(name);
+        self.work_ended(name);
         let backoff = self.node.backoff;
-        let policy = self.policy;
-        let Some(container) = self.state.container_mut(name) else {
+        let Some(index) = self
+            .state
+            .containers
+            .iter()
+            .position(|one| one.name == name)
+        else {
             return;
         };
+        let revised = self.is_outdated(index);
+        let again = self
+            .restarts
+            .get(index)
+            .is_some_and(|rule| rule.again(end.exit_code));
+        let whose = format!("{name} pod={}", self.record.full_name());
+        let container = &mut self.state.containers[index];
         let ran = end.finished.duration_since(end.started);
-        container.failures = backoff.count(container.failures, ran);
-        let wait = backoff.wait(container.failures);
-        let again = match container.role {
-            Role::Sidecar => true,
-            Role::Init => end.exit_code != 0 && policy != RestartPolicy::Never,
-            Role::Main => policy.again(end.exit_code),
+        // One that ends for another image did nothing wrong.
+        container.failures = if revised {
+            0
+        } else {
+            backoff.count(container.failures, ran)
         };
+        let wait = backoff.wait(container.failures);
         container.spent = true;
+        container.hook_pending = false;
         container.ready = false;
         container.started = false;
         container.retry_at = None;
@@ -124,19 +130,32 @@ impl Worker {
                 end.message.lines().next().unwrap_or_default()
             ),
         };
-        if again && !wait.is_zero() {
-            container.retry_at = Timestamp::now().checked_add(wait).ok();
-            let message = format!("back-off {} s before the next try", wait.as_secs());
+        self.reporter.event("Ended", Some(name), said);
+        if revised {
+            // It is started again whatever the restart policy says.
+            container.last = Some(end);
+            container.state = ContainerState::Waiting {
+                reason: "ContainerCreating".to_owned(),
+                message: String::new(),
+            };
+        } else if again && !wait.is_zero() {
+            let at = plan::later(Timestamp::now(), wait);
+            container.retry_at = Some(at);
+            let message = format!(
+                "back-off {} restarting failed container={whose}; next try at {}",
+                plan::seconds(wait),
+                plan::clock(at)
+            );
             container.last = Some(end);
             container.state = ContainerState::Waiting {
                 reason: "CrashLoopBackOff".to_owned(),
                 message: message.clone(),
             };
-            self.reporter.event("Ended", Some(name), said);
-            self.reporter.warning("BackOff", Some(name), message);
+            if self.closing.is_none() {
+                self.reporter.warning("BackOff", Some(name), message);
+            }
         } else {
             container.state = ContainerState::Terminated(end);
-            self.reporter.event("Ended", Some(name), said);
         }
     }
 
@@ -144,11 +163,7 @@ impl Worker {
     fn termination_message(&self, name: &str, attempt: u32, exit_code: i32) -> String {
         let dir = self.node.paths.container(self.record.uid(), name, attempt);
         let message = tail(&dir.join("termination-log"), MESSAGE_LIMIT).unwrap_or_default();
-        let container = self
-            .record
-            .containers()
-            .map(|(_, container)| container)
-            .find(|container| container.name == name);
+        let container = self.asked(name);
         let from_log = container.is_some_and(|container| {
             container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError")
         });
@@ -190,8 +205,36 @@ impl Worker {
         for name in running {
             self.container_lost(&name, "SupervisorDied", "the pod's supervisor died");
         }
+        self.works.clear();
         self.sandbox = None;
         self.clear_sandbox().await;
+        self.again_from_the_start();
+        let lived = self.sandbox_since.map_or(SignedDuration::ZERO, |since| {
+            Timestamp::now().duration_since(since)
+        });
+        self.sandbox_deaths = self.node.backoff.count(self.sandbox_deaths, lived);
+        let wait = self.node.backoff.wait(self.sandbox_deaths);
+        if !wait.is_zero() {
+            self.setup_retry = Some((plan::later(Timestamp::now(), wait), 0));
+        }
+    }
+
+    /// A new sandbox has nothing of what init containers have set up in the old one: they run again, if anything is left
+    /// to do after them.
+    pub(super) fn again_from_the_start(&mut self) {
+        let done = self
+            .state
+            .containers
+            .iter_mut()
+            .filter(|container| container.role == Role::Init && plan::init_done(container));
+        for container in done {
+            container.last = container.last_end().cloned();
+            container.spent = true;
+            container.state = ContainerState::Waiting {
+                reason: "PodInitializing".to_owned(),
+                message: String::new(),
+            };
+        }
     }
 }
 

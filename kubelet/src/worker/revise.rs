@@ -1,7 +1,8 @@
 //! A pod that is asked for in other words: what can be had without ending it.
 use super::Worker;
 use crate::change::{Change, kind};
-use crate::state::{ContainerState, PodRecord};
+use crate::plan::Restarts;
+use crate::state::{PodRecord, Role};
 use std::sync::Arc;
 
 impl Worker {
@@ -33,50 +34,37 @@ impl Worker {
         self.save_record();
         self.reporter
             .event("Updated", None, "the pod is asked for in other words now");
-        if self.sandbox.is_some() {
-            match crate::volume::ensure(&self.node.paths, &self.record) {
-                Ok(volumes) => self.volumes = volumes,
-                Err(err) => self.reporter.warning("FailedMount", None, err.to_string()),
-            }
-        }
-        // What could not be had of the old image says nothing about the new one.
+        self.restarts = Restarts::of(&self.record);
+        // What was fetched of the old image, or could not be had of it, says nothing about the new one.
         for index in 0..self.state.containers.len() {
-            if self.outdated(index) && !self.state.containers[index].running() {
+            if self.is_outdated(index) && !self.state.containers[index].running() {
                 let container = &mut self.state.containers[index];
                 container.failures = 0;
                 container.retry_at = None;
+                self.works.remove(&container.name);
             }
         }
+        self.prepare_volumes();
     }
 
-    /// Ends the containers that run an image which is not asked for any more; the next step starts them again.
-    pub(super) async fn restart_outdated(&mut self) {
-        let outdated: Vec<String> = (0..self.state.containers.len())
-            .filter(|&index| self.outdated(index) && self.state.containers[index].running())
-            .map(|index| self.state.containers[index].name.clone())
-            .collect();
-        for name in &outdated {
+    /// Ends the containers that run an image which is not asked for any more; they are started again whatever the restart
+    /// policy says. An init container is left to do its work.
+    pub(super) fn end_outdated(&mut self) {
+        for index in 0..self.state.containers.len() {
+            let container = &self.state.containers[index];
+            let name = container.name.clone();
+            let leave = container.role == Role::Init || !container.running();
+            if leave || !self.is_outdated(index) || self.is_ending(&name) {
+                continue;
+            }
             self.reporter
-                .event("Killing", Some(name), "its image has changed");
-        }
-        self.stop_containers(&outdated, self.grace()).await;
-        for name in outdated {
-            if let Some(container) = self.state.container_mut(&name)
-                && !container.running()
-            {
-                // It is started again whatever the restart policy says, and did nothing wrong.
-                container.last = container.last_end().cloned();
-                container.failures = 0;
-                container.retry_at = None;
-                container.state = ContainerState::Waiting {
-                    reason: "ContainerCreating".to_owned(),
-                    message: String::new(),
-                };
-            }
+                .event("Killing", Some(&name), "another image is asked for");
+            self.end_container(&name, self.grace());
         }
     }
 
-    fn outdated(&self, index: usize) -> bool {
+    /// Whether the container's last try was of an image that is not asked for any more.
+    pub(super) fn is_outdated(&self, index: usize) -> bool {
         let ran = &self.state.containers[index].image;
         let asked = self.record.containers().nth(index);
         let asked = asked.and_then(|(_, container)| container.image.as_deref());

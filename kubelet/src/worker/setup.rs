@@ -1,14 +1,15 @@
-//! Taking a pod up: from nothing, or where another kubelet left it.
+//! What a pod's containers stand on, volumes, sandbox and network: making it, and taking it away.
 use super::Worker;
+use super::leftovers::{Leftovers, remove_files};
+use super::stop::Over;
+use super::work::Done;
 use crate::etc::Etc;
 use crate::network::NetworkError;
-use crate::paths::Paths;
-use crate::probe::{Probes, Target};
-use crate::sandbox::{Adopted, Sandbox, SandboxError, SandboxRequest};
-use crate::state::{ContainerState, Phase};
-use crate::volume::{self, VolumeError};
+use crate::plan;
+use crate::sandbox::{Sandbox, SandboxError, SandboxRequest};
+use crate::state::ContainerState;
+use crate::volume::{self, VolumeError, Volumes};
 use jiff::{SignedDuration, Timestamp};
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 /// Why a sandbox could not be made; each has Kubernetes' word for its event.
@@ -36,166 +37,120 @@ impl SetupError {
 }
 
 impl Worker {
-    /// Finds out what still runs of the pod. Afterwards the state is true: adopted, or nothing runs.
-    pub(super) async fn take_up(&mut self) {
-        if self.state.start_time.is_none() {
-            self.state.start_time = Some(Timestamp::now());
-        }
-        let boot = crate::state::boot_id().unwrap_or_default();
-        let same_boot = self.state.boot_id == boot;
-        self.state.boot_id = boot;
-        let adopted = if same_boot {
-            Sandbox::adopt(self.sandbox_request()).await
-        } else {
-            Adopted::Nothing
-        };
-        match adopted {
-            Adopted::Running(sandbox, containers) => {
-                self.reporter
-                    .event("Adopted", None, "the pod was running already");
-                match volume::ensure(&self.node.paths, &self.record) {
-                    Ok(volumes) => self.volumes = volumes,
-                    Err(err) => self.reporter.warning("FailedMount", None, err.to_string()),
-                }
-                self.sandbox = Some(sandbox);
-                if let Some(ip) = self.state.pod_ip {
-                    self.node.network.hold_again(&self.record, ip).await;
-                }
-                for exit in containers.exits {
-                    self.note_start(&exit.name, exit.attempt, 0, exit.started);
-                    self.note_exit(&exit);
-                }
-                for found in &containers.running {
-                    self.note_start(&found.name, found.attempt, found.pid, found.started);
-                }
-                let running: Vec<String> = containers
-                    .running
-                    .into_iter()
-                    .map(|found| found.name)
-                    .collect();
-                self.forget_lost(
-                    &running,
-                    "ContainerStatusUnknown",
-                    "it was gone when the kubelet came back",
-                );
-                for name in running {
-                    self.watch_container(&name);
-                }
-            }
-            Adopted::Dead(exits) => {
-                for exit in exits {
-                    self.container_ended(&exit);
-                }
-                self.forget_lost(&[], "SupervisorDied", "the pod's supervisor died");
-                self.clear_sandbox().await;
-            }
-            Adopted::Nothing => {
-                let reason = if same_boot {
-                    "SupervisorDied"
-                } else {
-                    "NodeReboot"
-                };
-                self.forget_lost(&[], reason, "it did not survive");
-                self.clear_sandbox().await;
-            }
-        }
-    }
-
-    /// Notes a start that the kubelet before us did not live to write down.
-    fn note_start(&mut self, name: &str, attempt: u32, pid: i32, started: Timestamp) {
-        let mut asked = self.record.containers().map(|(_, container)| container);
-        let Some(asked) = asked.find(|asked| asked.name == name) else {
-            return;
-        };
-        let startup = asked.startup_probe.is_some();
-        let readiness = asked.readiness_probe.is_some();
-        let Some(container) = self.state.container_mut(name) else {
-            return;
-        };
-        let known =
-            container.attempt() > attempt || container.attempt() == attempt && container.spent;
-        if known || container.running() {
-            return;
-        }
-        container.restarts = attempt;
-        container.spent = false;
-        container.retry_at = None;
-        container.started = !startup;
-        container.ready = !startup && !readiness;
-        container.state = ContainerState::Running { pid, started };
-    }
-
-    /// Containers that are said to run and do not: they ended with 137.
-    fn forget_lost(&mut self, running: &[String], reason: &str, message: &str) {
-        let lost = self
-            .state
-            .containers
-            .iter()
-            .filter(|container| container.running() && !running.contains(&container.name));
-        let lost: Vec<_> = lost
-            .into_iter()
-            .map(|container| container.name.clone())
-            .collect();
-        for name in lost {
-            self.container_lost(&name, reason, message);
-        }
-    }
-
-    /// Makes volumes, sandbox and network. On failure notes when to try again and returns false.
+    /// Takes the pod one step towards a sandbox with containers: volumes, then sandbox and network. Says whether it is
+    /// there; what failed is tried again later.
     pub(super) async fn setup(&mut self) -> bool {
+        if !self.volumes_ready {
+            if self.preparing.is_none() {
+                self.prepare_volumes();
+            }
+            return false;
+        }
+        if self.sandbox.is_some() {
+            return true;
+        }
         match self.try_setup().await {
             Ok(()) => {
                 self.setup_retry = None;
                 true
             }
             Err(err) => {
-                let failures = self
-                    .setup_retry
-                    .map_or(0, |(_, failures)| failures)
-                    .saturating_add(1);
-                let wait = self
-                    .node
-                    .backoff
-                    .wait(failures.saturating_add(1))
-                    .max(SignedDuration::from_secs(1));
-                let at = Timestamp::now().checked_add(wait).unwrap_or(Timestamp::MAX);
-                self.setup_retry = Some((at, failures));
-                let message = crate::error::chain(&err);
-                for container in &mut self.state.containers {
-                    if let ContainerState::Waiting {
-                        reason,
-                        message: said,
-                    } = &mut container.state
-                    {
-                        "ContainerCreating".clone_into(reason);
-                        said.clone_from(&message);
-                    }
-                }
-                self.state.reason = err.reason().to_owned();
-                self.state.message.clone_from(&message);
-                self.note_failure(err.reason(), &message);
-                self.reporter.warning(err.reason(), None, message);
+                self.setup_failed(&err);
                 self.clear_sandbox().await;
                 false
             }
         }
     }
 
-    async fn try_setup(&mut self) -> Result<(), SetupError> {
-        let since = Instant::now();
-        self.volumes = volume::ensure(&self.node.paths, &self.record)?;
-        self.reporter.timing("volumes", since);
+    /// Begins to make the pod's volumes, or to bring them up to date. A repository or an image takes its time.
+    pub(super) fn prepare_volumes(&mut self) {
+        if self.preparing.is_some() {
+            // The record has changed under it.
+            self.volumes_stale = true;
+            return;
+        }
+        let (paths, record) = (self.node.paths.clone(), self.record.clone());
+        let (reporter, update) = (self.reporter.clone(), self.volumes_ready);
+        self.preparing = Some(self.tasks.spawn_blocking(move || {
+            let since = Instant::now();
+            let refreshed = if update {
+                volume::refresh(&paths, &record)
+            } else {
+                Ok(())
+            };
+            let volumes = refreshed.and_then(|()| volume::ensure(&paths, &record));
+            reporter.timing("volumes", since);
+            (None, Done::Volumes(volumes))
+        }));
+    }
 
+    /// The volumes are there, or cannot be had.
+    pub(super) fn volumes_done(&mut self, volumes: Result<Volumes, VolumeError>) {
+        self.preparing = None;
+        match volumes {
+            Ok(volumes) => {
+                self.volumes = volumes;
+                self.volumes_ready = true;
+                if self.sandbox.is_some() && self.state.reason == "FailedMount" {
+                    self.state.reason.clear();
+                    self.state.message.clear();
+                }
+            }
+            // The containers that run have what they had.
+            Err(err) if self.volumes_ready => {
+                let message = crate::error::chain(&err);
+                self.reporter.warning("FailedMount", None, message);
+            }
+            Err(err) => self.setup_failed(&err.into()),
+        }
+        if std::mem::take(&mut self.volumes_stale) {
+            self.prepare_volumes();
+        }
+    }
+
+    /// Notes why there is no sandbox, and when to try again.
+    fn setup_failed(&mut self, err: &SetupError) {
+        let failures = self
+            .setup_retry
+            .map_or(0, |(_, failures)| failures)
+            .saturating_add(1);
+        let wait = self.node.backoff.wait(failures.saturating_add(1));
+        let at = plan::later(Timestamp::now(), wait.max(SignedDuration::from_secs(1)));
+        self.setup_retry = Some((at, failures));
+        let message = format!(
+            "{}; next try at {}",
+            crate::error::chain(err),
+            plan::clock(at)
+        );
+        for container in &mut self.state.containers {
+            if let ContainerState::Waiting {
+                reason,
+                message: said,
+            } = &mut container.state
+            {
+                "ContainerCreating".clone_into(reason);
+                said.clone_from(&message);
+            }
+        }
+        self.state.reason = err.reason().to_owned();
+        self.state.message.clone_from(&message);
+        self.note_failure(err.reason(), &crate::error::chain(err));
+        self.reporter.warning(err.reason(), None, message);
+    }
+
+    async fn try_setup(&mut self) -> Result<(), SetupError> {
         let since = Instant::now();
         let uid = self.record.uid().to_owned();
         let host_network = self.spec().host_network.unwrap_or(false);
         let sandbox = Sandbox::create(self.sandbox_request()).await?;
         self.reporter.timing("sandbox", since);
         self.state.supervisor = Some(sandbox.pid());
+        self.sandbox_since = Some(Timestamp::now());
 
         let since = Instant::now();
         if !host_network {
-            let ip = self.node.network.attach(&uid, sandbox.netns()?).await?;
+            let netns = sandbox.netns().await?;
+            let ip = self.node.network.attach(&uid, netns).await?;
             self.state.pod_ip = Some(ip);
             self.reporter.timing("network", since);
             let since = Instant::now();
@@ -219,7 +174,7 @@ impl Worker {
         Ok(())
     }
 
-    fn sandbox_request(&self) -> SandboxRequest {
+    pub(super) fn sandbox_request(&self) -> SandboxRequest {
         SandboxRequest {
             dir: self.node.paths.pod_run(self.record.uid()),
             cgroups: self.node.cgroups.clone(),
@@ -240,104 +195,58 @@ impl Worker {
         etc.write(&self.node.paths.pod(self.record.uid()).join("etc"))
     }
 
-    /// Takes away what a sandbox had: network, rules, processes. Nothing there is success.
-    pub(super) async fn clear_sandbox(&mut self) {
-        let uid = self.record.uid().to_owned();
+    /// Takes away what a sandbox had: network, rules, processes. Nothing there is success. Says what is left.
+    pub(super) async fn clear_sandbox(&mut self) -> Vec<String> {
         if let Some(sandbox) = self.sandbox.take() {
             sandbox.shutdown().await;
         }
+        self.works.clear();
         self.probes.clear();
-        // The packet filter and the cgroups have nothing to do with each other, and both take milliseconds.
-        let (dir, cgroup) = (self.node.paths.pod_run(&uid), self.cgroup());
-        let (withdrawn, removed) = tokio::join!(
-            self.node.network.withdraw(&uid),
-            crate::sandbox::remove(&dir, &self.node.cgroups, &cgroup),
-        );
-        let failures = [
-            withdrawn.err().map(|err| crate::error::chain(&err)),
-            removed.err().map(|err| crate::error::chain(&err)),
-        ];
-        for failure in failures.into_iter().flatten() {
+        let left = self.leftovers(false).remove().await;
+        for failure in &left {
             self.reporter.warning("FailedKillPod", None, failure);
         }
         self.state.supervisor = None;
         self.state.pod_ip = None;
+        left
     }
 
-    /// Starts the probes of a container that runs already.
-    pub(super) fn watch_container(&mut self, name: &str) {
-        let Some(target) = self.target(name) else {
-            return;
-        };
-        let passed = self
-            .state
-            .container(name)
-            .is_some_and(|container| container.started);
-        let probes = if passed && target.container.startup_probe.is_some() {
-            let mut probes = Probes::default();
-            probes.after_start(&target, &self.verdicts.0);
-            probes
-        } else {
-            Probes::start(&target, &self.verdicts.0)
-        };
-        self.probes.insert(name.to_owned(), probes);
-    }
-
-    pub(super) fn startup_passed(&mut self, name: &str) {
-        if let Some(container) = self.state.container_mut(name) {
-            container.started = true;
+    fn leftovers(&self, files: bool) -> Leftovers {
+        Leftovers {
+            node: self.node.clone(),
+            pod: self.record.full_name(),
+            uid: self.record.uid().to_owned(),
+            cgroup: self.cgroup(),
+            files,
         }
-        let Some(target) = self.target(name) else {
-            return;
-        };
-        if target.container.readiness_probe.is_none()
-            && let Some(container) = self.state.container_mut(name)
-        {
-            container.ready = true;
-        }
-        let verdicts = self.verdicts.0.clone();
-        self.probes
-            .entry(name.to_owned())
-            .or_default()
-            .after_start(&target, &verdicts);
     }
 
-    /// How probes and hooks reach the container.
-    pub(super) fn target(&self, name: &str) -> Option<Target> {
-        let container = self
-            .record
-            .containers()
-            .map(|(_, container)| container)
-            .find(|container| container.name == name)?;
-        Some(Target {
-            executor: crate::sandbox::Executor::new(
-                &self.node.paths,
-                self.record.uid(),
-                &self.node.cgroups,
-            ),
-            address: self.state.pod_ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            container: container.clone(),
-            attempt: self.state.container(name)?.attempt(),
-        })
-    }
-
-    /// Ends the pod for good: what it had on this host goes, its record and logs stay.
-    pub(super) async fn finish(&mut self, phase: Phase) {
+    /// Ends the pod for good: what it had on this host goes, its record and logs stay. What cannot be taken away now is
+    /// tried again behind the pod's back: it is over all the same.
+    pub(super) async fn finish(&mut self, over: Over) {
         let since = Instant::now();
-        self.clear_sandbox().await;
-        let (paths, uid) = (self.node.paths.clone(), self.record.uid().to_owned());
-        let removed = tokio::task::spawn_blocking(move || remove_files(&paths, &uid)).await;
-        for failure in removed.unwrap_or_default() {
-            self.reporter
-                .warning("FailedKillPod", None, failure.to_string());
+        let mut left = self.clear_sandbox().await;
+        if let Over::Ended(phase) = over {
+            let uid = self.record.uid().to_owned();
+            for failure in remove_files(&self.node.paths, &uid).await {
+                self.reporter.warning("FailedKillPod", None, &failure);
+                left.push(failure);
+            }
+            self.state.phase = phase;
+            for container in &mut self.state.containers {
+                container.retry_at = None;
+            }
         }
-        self.state.phase = phase;
         for container in &mut self.state.containers {
             container.ready = false;
-            container.retry_at = None;
+            container.started = false;
         }
         crate::status::note_transitions(&self.record, &mut self.state, Timestamp::now());
         self.reporter.timing("teardown", since);
+        if !left.is_empty() {
+            let ended = matches!(over, Over::Ended(_));
+            tokio::spawn(self.leftovers(ended).remove_in_the_end());
+        }
     }
 
     pub(super) fn spec(&self) -> &k8s_openapi::api::core::v1::PodSpec {
@@ -386,21 +295,6 @@ impl Worker {
             self.record.namespace()
         ))
     }
-}
-
-/// Volumes in memory and writable layers go with the pod; its record and logs stay. Gives what could not be removed.
-fn remove_files(paths: &Paths, uid: &str) -> Vec<std::io::Error> {
-    let volumes = volume::remove(paths, uid);
-    let layers = ["containers", "volumes"].map(|name| {
-        match fs_err::remove_dir_all(paths.pod(uid).join(name)) {
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
-    });
-    std::iter::once(volumes)
-        .chain(layers)
-        .filter_map(Result::err)
-        .collect()
 }
 
 /// The cgroup of a pod: `kubepods/<class>/pod<uid>`, guaranteed pods straight below `kubepods`.

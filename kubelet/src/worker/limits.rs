@@ -1,0 +1,72 @@
+//! Why a pod ends that could go on: it was asked to, the node needs it gone, its time is over, a volume is full.
+use super::Worker;
+use super::stop::Outcome;
+use super::work::Done;
+use crate::state::{Eviction, StopRequest};
+use jiff::{SignedDuration, Timestamp};
+
+/// How often the volumes with a limit on disk are measured. Only pods that have one pay for it.
+const DISK_CHECK: SignedDuration = SignedDuration::from_secs(10);
+
+impl Worker {
+    /// Ends the pod because somebody asked for it.
+    pub(super) fn stop_pod(&mut self, stop: StopRequest) {
+        let message = format!("stopping, {} s of grace", stop.grace_seconds);
+        self.reporter.event("Killing", None, message);
+        self.state.reason = "Stopped".to_owned();
+        self.state.message = "stopped by request".to_owned();
+        self.begin_closing(stop.grace_seconds, Outcome::ByExitCodes);
+    }
+
+    /// Ends the pod for the node's sake.
+    pub(super) fn evict(&mut self, eviction: &Eviction) {
+        self.end_badly(&eviction.reason, &eviction.message, eviction.grace_seconds);
+    }
+
+    /// Ends the pod; it will have failed whatever its containers come to.
+    pub(super) fn end_badly(&mut self, reason: &str, message: &str, grace_seconds: u32) {
+        self.reporter.warning(reason, None, message);
+        self.state.reason = reason.to_owned();
+        self.state.message = message.to_owned();
+        self.begin_closing(grace_seconds, Outcome::Failed);
+    }
+
+    /// Ends what runs because the host goes down; the pod goes on after the next boot.
+    pub(super) fn halt(&mut self, grace_seconds: u32) {
+        let message = format!("the node shuts down, {grace_seconds} s of grace");
+        self.reporter.event("NodeShutdown", None, message);
+        self.begin_closing(grace_seconds, Outcome::Halted);
+    }
+
+    /// Begins to measure the volumes that have a limit on disk, if it is time.
+    pub(super) fn measure_disks(&mut self) {
+        let now = Timestamp::now();
+        if self.disk_check.is_some_and(|at| at > now) {
+            return;
+        }
+        let limits = crate::volume::disk_limits(&self.node.paths, &self.record);
+        self.disk_check = None;
+        if limits.is_empty() {
+            return;
+        }
+        self.disk_check = now.checked_add(DISK_CHECK).ok();
+        self.tasks.spawn_blocking(move || {
+            let used = limits.into_iter().filter_map(|(name, dir, limit)| {
+                let used = crate::disk::usage(&dir).ok()?;
+                Some((name, used, limit))
+            });
+            (None, Done::Disk(used.collect()))
+        });
+    }
+
+    /// Evicts the pod when an emptyDir on disk has outgrown its sizeLimit.
+    pub(super) fn disk_done(&mut self, used: Vec<(String, u64, u64)>) {
+        let over = used.into_iter().find(|(_, used, limit)| used > limit);
+        let Some((name, used, limit)) = over.filter(|_| self.closing.is_none()) else {
+            return;
+        };
+        let message =
+            format!("emptyDir volume \"{name}\" holds {used} bytes, over its sizeLimit of {limit}");
+        self.end_badly("Evicted", &message, self.grace());
+    }
+}
