@@ -279,13 +279,13 @@ impl Encoder {
                 headers,
             } => {
                 let flags = u8::from(*fin) * FIN + u8::from(*unidirectional) * UNIDIRECTIONAL;
-                self.block(1, flags, &[*id, 0], true, headers, to)
+                self.block(1, flags, &opening(*id), headers, to)
             }
             Frame::Reply { id, fin, headers } => {
-                self.block(2, u8::from(*fin), &[*id], false, headers, to)
+                self.block(2, u8::from(*fin), &id.to_be_bytes(), headers, to)
             }
             Frame::Headers { id, fin, headers } => {
-                self.block(8, u8::from(*fin), &[*id], false, headers, to)
+                self.block(8, u8::from(*fin), &id.to_be_bytes(), headers, to)
             }
             Frame::Reset { id, status } => words(3, &[*id, *status], to),
             Frame::Settings {
@@ -312,21 +312,21 @@ impl Encoder {
         &mut self,
         kind: u16,
         flags: u8,
-        numbers: &[u32],
-        priority: bool,
+        first: &[u8],
         headers: &Headers,
         to: &mut BytesMut,
     ) -> Result<(), FrameError> {
-        let mut payload = BytesMut::new();
-        for &number in numbers {
-            payload.put_u32(number & ID);
-        }
-        if priority {
-            payload.put_u16(0);
-        }
+        let mut payload = BytesMut::from(first);
         self.deflater.deflate(headers, &mut payload)?;
         control(kind, flags, &payload, to)
     }
+}
+
+/// The numbers before the headers of a new stream: its own, that of no other one, no priority, no slot.
+fn opening(id: u32) -> [u8; 10] {
+    let mut numbers = [0; 10];
+    numbers[..4].copy_from_slice(&(id & ID).to_be_bytes());
+    numbers
 }
 
 fn words(kind: u16, numbers: &[u32], to: &mut BytesMut) -> Result<(), FrameError> {

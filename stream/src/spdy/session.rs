@@ -5,6 +5,7 @@ use super::shared::{INVALID_STREAM, PROTOCOL_ERROR, REFUSED_STREAM, Shared, Sign
 use super::stream::Stream;
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -316,7 +317,7 @@ impl Peer {
             Frame::Reply { id, fin, .. } => {
                 let mut state = shared.lock();
                 if let Some(slot) = state.streams.get_mut(&id).filter(|slot| slot.ours) {
-                    slot.replied = true;
+                    slot.signals.replied.store(true, Ordering::Relaxed);
                     slot.fin_in |= fin;
                     slot.signals.readable.notify_one();
                 }

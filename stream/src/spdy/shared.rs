@@ -5,6 +5,7 @@ use super::frame::Frame;
 use super::session::{Limits, Role, SessionError};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -57,7 +58,6 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) ours: bool,
-    pub(super) replied: bool,
     pub(super) queue: VecDeque<Bytes>,
     pub(super) queued: usize,
     /// Bytes taken from the queue since we last said so.
@@ -74,6 +74,8 @@ pub(super) struct Slot {
 /// How a stream's two halves are woken. Each has one waiter at most.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
+    /// The peer has accepted it, whatever became of it since.
+    pub(super) replied: AtomicBool,
     pub(super) readable: Notify,
     pub(super) writable: Notify,
 }
@@ -85,7 +87,6 @@ impl State {
         let allowed = self.initial;
         self.streams.entry(id).or_insert_with(|| Slot {
             ours,
-            replied: false,
             queue: VecDeque::new(),
             queued: 0,
             taken: 0,

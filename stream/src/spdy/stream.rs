@@ -5,6 +5,7 @@ use super::shared::{CANCEL, Shared, Signals, State};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The most bytes of one data frame of ours.
 const CHUNK: usize = 16 * 1024;
@@ -56,17 +57,15 @@ impl Stream {
     /// Waits for the peer's answer to a stream of ours.
     pub(super) async fn accepted(&self) -> Result<(), SessionError> {
         loop {
-            {
-                let state = self.reader.shared.lock();
-                match state.streams.get(&self.reader.id) {
-                    Some(slot) if slot.replied => {
-                        // The same bell rings for what has come since.
-                        self.reader.signals.readable.notify_one();
-                        return Ok(());
-                    }
-                    Some(_) => {}
-                    None => return Err(SessionError::NotAccepted),
-                }
+            // In this order: the answer may come between the two, and the end right behind it.
+            let gone = gone(&self.reader.shared.lock(), self.reader.id);
+            if self.reader.signals.replied.load(Ordering::Relaxed) {
+                // The same bell rings for what has come since.
+                self.reader.signals.readable.notify_one();
+                return Ok(());
+            }
+            if gone {
+                return Err(SessionError::NotAccepted);
             }
             if let Some(why) = self.reader.shared.ended() {
                 return Err(why);
