@@ -1,13 +1,19 @@
 //! Letting a pod in: names and hostPorts are checked and taken under one lock, then it is written down.
+mod companions;
+mod neighbours;
+
+pub use companions::Companions;
+
 use crate::network;
 use crate::paths::{Paths, create_private};
-use crate::state::{Origin, PodRecord, PodState, StoredPod};
+use crate::registry::Registry;
+use crate::state::{PodRecord, PodState, SourceKind, StoredPod};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use rkube_net::{HoldError, HostPort, HostPortGuard};
-use std::collections::BTreeMap;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use neighbours::Neighbours;
+use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// Why a pod was not let in. Nothing is left behind.
@@ -47,6 +53,14 @@ pub enum AdmitError {
     /// A hostPort that makes no sense.
     #[error(transparent)]
     Port(#[from] network::NetworkError),
+    /// A uid that cannot name a folder.
+    #[error("pod {pod} has uid \"{uid}\"; it must be at most 64 letters, digits, - and _")]
+    Uid {
+        /// `namespace/name`.
+        pod: String,
+        /// What the source gave.
+        uid: String,
+    },
     /// The pod cannot be written down.
     #[error("cannot record pod {pod}")]
     Record {
@@ -57,48 +71,96 @@ pub enum AdmitError {
     },
 }
 
-/// What comes with a pod in its manifest.
-#[derive(Clone, Debug, Default)]
-pub struct Companions {
-    /// ConfigMaps of all namespaces.
-    pub config_maps: Vec<ConfigMap>,
-    /// Secrets of all namespaces.
-    pub secrets: Vec<Secret>,
-}
-
 /// Whether the pod could be let in now: nothing is written.
 ///
 /// # Errors
 /// Says who holds the name or the port.
 pub fn check(paths: &Paths, pod: &Pod) -> Result<(), AdmitError> {
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
-    let full_name = format!(
-        "{namespace}/{}",
-        pod.metadata.name.as_deref().unwrap_or_default()
-    );
-    let (others, _) = paths.load_all().map_err(|source| AdmitError::Record {
-        pod: full_name.clone(),
+    let record = PodRecord::new(pod.clone(), Timestamp::now());
+    let pods = Neighbours::load(paths, None).map_err(|source| AdmitError::Record {
+        pod: record.full_name(),
         source,
     })?;
-    check_name(paths, &full_name, &others)?;
-    check_ports(paths, pod, &full_name, &others)
+    pods.check(&record)
 }
 
-fn check_name(paths: &Paths, full_name: &str, others: &[StoredPod]) -> Result<(), AdmitError> {
-    match others
-        .iter()
-        .find(|other| other.record.full_name() == full_name && !is_over(paths, other))
-    {
-        None => Ok(()),
-        Some(other) => Err(AdmitError::Exists {
-            pod: full_name.to_owned(),
-            name: other.record.name().to_owned(),
-            uid: other.record.uid().to_owned(),
-        }),
+/// Names and hostPorts of this host, held still until dropped: pods are let in one after the other.
+#[derive(Debug)]
+pub struct Admission {
+    pods: Neighbours,
+    _lock: File,
+}
+
+impl Admission {
+    /// Waits for other processes that let pods in. A process that knows its pods gives its registry; what others have let
+    /// in is read from the pods' folder.
+    ///
+    /// # Errors
+    /// When the lock cannot be made, or the pods' folder cannot be read.
+    pub fn open(paths: &Paths, known: Option<&Registry>) -> io::Result<Self> {
+        let lock = crate::lock::exclusive(&paths.admission_lock())?;
+        Ok(Admission {
+            pods: Neighbours::load(paths, known)?,
+            _lock: lock,
+        })
+    }
+
+    /// Writes the pod down. A pod of the same name that is over makes room. The uid is the source's own if that is an API
+    /// server or its store; from everybody else it is somebody else's, and two runs of one file are two pods.
+    ///
+    /// # Errors
+    /// Says who holds the name or the port.
+    pub fn admit(&mut self, mut record: PodRecord) -> Result<StoredPod, AdmitError> {
+        let full_name = record.full_name();
+        self.pods.check(&record)?;
+        let own_uid = matches!(record.origin.source, SourceKind::Etcd | SourceKind::Api);
+        let namespace = record.namespace().to_owned();
+        let meta = &mut record.pod.metadata;
+        meta.namespace = Some(namespace);
+        match meta.uid.take().filter(|uid| own_uid && !uid.is_empty()) {
+            Some(uid) if is_plain(&uid) => meta.uid = Some(uid),
+            Some(uid) => {
+                return Err(AdmitError::Uid {
+                    pod: full_name,
+                    uid,
+                });
+            }
+            None => meta.uid = Some(uuid::Uuid::new_v4().to_string()),
+        }
+        record.created = Timestamp::now();
+        if !own_uid || meta.creation_timestamp.is_none() {
+            meta.creation_timestamp = Some(Time(record.created));
+        }
+        self.write(record).map_err(|source| AdmitError::Record {
+            pod: full_name,
+            source,
+        })
+    }
+
+    fn write(&mut self, record: PodRecord) -> io::Result<StoredPod> {
+        let paths = self.pods.paths.clone();
+        for over in self.pods.take_named(&record.full_name()) {
+            forget(&paths, &over.record)?;
+        }
+        create_private(&paths.pod(record.uid()))?;
+        paths.save_record(&record)?;
+        let state = PodState::new(&record, &crate::state::boot_id()?);
+        let pod = StoredPod {
+            record: Arc::new(record),
+            state,
+        };
+        self.pods.insert(Arc::new(pod.clone()));
+        Ok(pod)
     }
 }
 
-/// Writes the pod down, with a uid if it has none. A pod of the same name that is over makes room.
+/// Whether the text can name a folder: what an API server gives is a UUID.
+fn is_plain(uid: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    uid.len() <= 64 && uid.bytes().all(plain)
+}
+
+/// Writes a pod of a command down, with a uid of its own.
 ///
 /// # Errors
 /// Says who holds the name or the port.
@@ -108,87 +170,19 @@ pub fn admit(
     companions: &Companions,
     detached: bool,
 ) -> Result<StoredPod, AdmitError> {
-    write_down(paths, pod, companions, |record| {
-        record.detached = detached;
-        record.fail_fast = true;
-    })
-}
-
-/// Lets in a pod that a source wants, as [`admit`] does.
-///
-/// # Errors
-/// Says who holds the name or the port.
-pub fn admit_from(
-    paths: &Paths,
-    pod: Pod,
-    companions: &Companions,
-    origin: Origin,
-) -> Result<StoredPod, AdmitError> {
-    write_down(paths, pod, companions, |record| record.origin = origin)
-}
-
-fn write_down(
-    paths: &Paths,
-    mut pod: Pod,
-    companions: &Companions,
-    finish: impl FnOnce(&mut PodRecord),
-) -> Result<StoredPod, AdmitError> {
-    let namespace = pod
-        .metadata
-        .namespace
-        .get_or_insert_with(|| "default".to_owned())
-        .clone();
-    let full_name = format!(
-        "{namespace}/{}",
-        pod.metadata.name.as_deref().unwrap_or_default()
-    );
-    let failed = |source| AdmitError::Record {
-        pod: full_name.clone(),
+    let record = PodRecord {
+        config_maps: companions.config_maps_of(&pod),
+        secrets: companions.secrets_of(&pod),
+        detached,
+        fail_fast: true,
+        ..PodRecord::new(pod, Timestamp::now())
+    };
+    let admission = Admission::open(paths, None);
+    let mut admission = admission.map_err(|source| AdmitError::Record {
+        pod: record.full_name(),
         source,
-    };
-    // A uid in the manifest is somebody else's: two runs of one file are two pods.
-    pod.metadata.uid = Some(uuid::Uuid::new_v4().to_string());
-    let created = Timestamp::now();
-    pod.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
-        created,
-    ));
-    let mut record = PodRecord {
-        config_maps: of_namespace(&companions.config_maps, &namespace, |map| &map.metadata),
-        secrets: of_namespace(&companions.secrets, &namespace, |secret| &secret.metadata),
-        ..PodRecord::new(pod, created)
-    };
-    finish(&mut record);
-
-    let _lock = crate::lock::exclusive(&paths.admission_lock()).map_err(failed)?;
-    let (others, _) = paths.load_all().map_err(failed)?;
-    check_name(paths, &full_name, &others)?;
-    check_ports(paths, &record.pod, &full_name, &others)?;
-    // One that is over makes room.
-    for other in others
-        .iter()
-        .filter(|other| other.record.full_name() == full_name)
-    {
-        forget(paths, &other.record).map_err(failed)?;
-    }
-    create_private(&paths.pod(record.uid())).map_err(failed)?;
-    paths.save_record(&record).map_err(failed)?;
-    let state = PodState::new(&record, &crate::state::boot_id().map_err(failed)?);
-    Ok(StoredPod {
-        record: Arc::new(record),
-        state,
-    })
-}
-
-fn of_namespace<T: Clone>(
-    objects: &[T],
-    namespace: &str,
-    meta: fn(&T) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-) -> BTreeMap<String, T> {
-    let same = objects
-        .iter()
-        .filter(|object| meta(object).namespace.as_deref().unwrap_or("default") == namespace);
-    same.filter_map(|object| Some((meta(object).name.clone()?, object.clone())))
-        .collect()
+    })?;
+    admission.admit(record)
 }
 
 /// Whether nothing of the pod runs or will run.
@@ -197,56 +191,15 @@ pub fn is_over(paths: &Paths, pod: &StoredPod) -> bool {
     if pod.state.phase.ended() {
         return true;
     }
+    if pod.record.is_lasting() {
+        return false;
+    }
     // A foreground pod ends with its command; it is over if neither that nor its supervisor lives.
     let owned = matches!(
         crate::lock::try_exclusive(&paths.pod_run(pod.record.uid()).join("lock")),
         Ok(None)
     );
-    !owned && !pod.record.is_lasting() && !crate::sandbox::alive(&paths.pod_run(pod.record.uid()))
-}
-
-fn check_ports(
-    paths: &Paths,
-    pod: &Pod,
-    full_name: &str,
-    others: &[StoredPod],
-) -> Result<(), AdmitError> {
-    let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let own = network::host_ports(pod, nowhere)?;
-    for other in others
-        .iter()
-        .filter(|other| other.record.full_name() != full_name)
-    {
-        if own.is_empty() || is_over(paths, other) {
-            continue;
-        }
-        let theirs = network::host_ports(&other.record.pod, nowhere)?;
-        let clash = own
-            .iter()
-            .find(|port| theirs.iter().any(|other| other.collides(port)));
-        if let Some(port) = clash {
-            return Err(AdmitError::PodHasPort {
-                port: port.to_string(),
-                by: other.record.full_name(),
-            });
-        }
-    }
-    own.iter().try_for_each(check_process)
-}
-
-/// Binding the port asks the kernel at once who has it. To look it up in /proc takes tens of milliseconds on a host with
-/// much memory; that happens only for the words of a refusal.
-fn check_process(port: &HostPort) -> Result<(), AdmitError> {
-    HostPortGuard::bind(port)
-        .map(drop)
-        .map_err(|err| match err {
-            HoldError::Taken { port, by } => AdmitError::ProcessHasPort {
-                port,
-                name: by.name,
-                pid: by.pid,
-            },
-            err => AdmitError::Port(err.into()),
-        })
+    !owned && !crate::sandbox::alive(&paths.pod_run(pod.record.uid()))
 }
 
 /// Removes all files of a pod that is over: record, volumes, logs.

@@ -35,6 +35,7 @@ pub mod status;
 mod sys;
 mod tls;
 pub mod translate;
+pub mod union;
 pub mod update;
 pub mod volume;
 pub mod worker;

@@ -5,18 +5,18 @@
 mod problems;
 mod workers;
 
-pub use problems::{Problems, Refusal};
+pub use problems::{BadPlace, Listing, Problems, Refusal};
 pub use workers::{Ended, Workers};
 
-use crate::admission::{self, AdmitError};
+use crate::admission::Admission;
 use crate::agent::{self, Caller, Post};
 use crate::control::Command;
+use crate::events::{NodeEvent, NodeEvents};
 use crate::serve::Kubelet;
-use crate::source::{Delivery, Set, Wanted};
-use crate::state::{Origin, SourceKind, StopRequest, StoredPod};
+use crate::source::Delivery;
+use crate::state::{PodRecord, StopBy, StopRequest, StoredPod};
+use crate::union::{Decision, Union};
 use crate::worker::{Node, WorkerError};
-use k8s_openapi::api::core::v1::Pod;
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,11 +78,13 @@ impl Handle {
 pub struct Manager {
     node: Node,
     problems: Problems,
+    events: NodeEvents,
+    union: Union,
     workers: Workers,
     deliveries: mpsc::Receiver<Delivery>,
     requests: mpsc::Receiver<Request>,
-    sets: BTreeMap<SourceKind, Set>,
-    refusals: Vec<Refusal>,
+    /// Whether a pod waits for something that nothing tells of.
+    waiting: bool,
 }
 
 impl Manager {
@@ -90,6 +92,7 @@ impl Manager {
     #[must_use]
     pub fn new(
         kubelet: &Kubelet,
+        union: Union,
         deliveries: mpsc::Receiver<Delivery>,
         requests: mpsc::Receiver<Request>,
     ) -> Self {
@@ -97,10 +100,11 @@ impl Manager {
             workers: Workers::new(&kubelet.node),
             node: kubelet.node.clone(),
             problems: kubelet.problems.clone(),
+            events: kubelet.node.events.clone(),
+            union,
             deliveries,
             requests,
-            sets: BTreeMap::new(),
-            refusals: Vec::new(),
+            waiting: false,
         }
     }
 
@@ -111,15 +115,14 @@ impl Manager {
     pub fn take_up(&mut self) -> io::Result<()> {
         let (pods, broken) = self.node.paths.load_all()?;
         for err in broken {
-            tracing::error!(%err, "cannot read a pod's record; the others go on");
+            let message = format!("a pod's record cannot be read: {err}");
+            self.events
+                .append(NodeEvent::node("BadRecord", message).warning());
         }
         for pod in pods {
-            if !pod.record.is_lasting() {
-                continue;
-            }
             if pod.state.phase.ended() {
                 self.node.registry.put(pod);
-            } else {
+            } else if pod.record.is_lasting() {
                 self.take(pod);
             }
         }
@@ -139,34 +142,28 @@ impl Manager {
     /// # Errors
     /// When the post's socket does not work.
     pub async fn run(&mut self, mut post: Post, ending: &CancellationToken) -> io::Result<()> {
-        post.open()?;
+        // Pods of sources that there are no more end now.
+        self.reconcile();
         loop {
             tokio::select! {
                 () = ending.cancelled() => break,
                 caller = post.next() => self.hear(caller?)?,
                 Some(delivery) = self.deliveries.recv() => {
-                    self.accept(delivery);
+                    self.union.accept(delivery);
                     while let Ok(delivery) = self.deliveries.try_recv() {
-                        self.accept(delivery);
+                        self.union.accept(delivery);
                     }
                     self.reconcile();
                 }
-                Some(request) = self.requests.recv() => self.answer(request),
-                Some(_) = self.workers.next_end() => self.reconcile(),
-                () = tokio::time::sleep(TRY_AGAIN), if !self.refusals.is_empty() => self.reconcile(),
+                Some(request) = self.requests.recv() => self.request(request),
+                Some(_) = self.workers.next_end() => {
+                    while self.workers.try_next_end().is_some() {}
+                    self.reconcile();
+                }
+                () = tokio::time::sleep(TRY_AGAIN), if self.waiting => self.reconcile(),
             }
         }
-        post.close()
-    }
-
-    fn answer(&mut self, request: Request) {
-        match request {
-            Request::Ask(uid, command) => {
-                self.workers.ask(&uid, command);
-            }
-            // An error means that nobody waits any more.
-            Request::Ping(answer) => drop(answer.send(())),
-        }
+        Ok(())
     }
 
     fn hear(&mut self, caller: Caller) -> io::Result<()> {
@@ -180,73 +177,95 @@ impl Manager {
         Ok(())
     }
 
-    fn accept(&mut self, delivery: Delivery) {
-        match delivery {
-            Delivery::Set(set) => {
-                self.sets.insert(set.source, set);
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Ask(uid, command) => {
+                self.workers.ask(&uid, command);
             }
-            Delivery::Failed(failed) => {
-                tracing::warn!(
-                    source = failed.source.as_str(),
-                    place = failed.problem.place,
-                    "{}",
-                    failed.problem.message
-                );
-            }
+            // An error means that nobody waits any more.
+            Request::Ping(answer) => drop(answer.send(())),
         }
     }
 
     /// Takes the steps from what is here to what is wanted.
     fn reconcile(&mut self) {
         // Files are written and locks are taken: milliseconds for many pods.
-        tokio::task::block_in_place(|| self.settle());
+        tokio::task::block_in_place(|| {
+            let mut decision = self.union.decide(&self.node.registry.list());
+            self.end(&mut decision);
+            for record in decision.update.drain(..) {
+                let uid = record.uid().to_owned();
+                self.workers.ask(&uid, Command::Update(record));
+            }
+            self.let_in(&mut decision);
+            self.waiting = !decision.refused.is_empty();
+            let listing = Listing {
+                refused: decision.refused,
+                places: decision.places,
+            };
+            self.problems.set(listing, &self.events);
+        });
     }
 
-    fn settle(&mut self) {
-        let here = self.node.registry.list();
-        let mut refusals = Vec::new();
-        let sets = std::mem::take(&mut self.sets);
-        for set in sets.values() {
-            for pod in here
-                .iter()
-                .filter(|pod| pod.record.origin.source == set.source && pod.record.stop.is_none())
-            {
-                let wanted = set.pods.iter().any(|wanted| same_name(&wanted.pod, pod));
-                let broken =
-                    |problem: &crate::source::Problem| problem.place == pod.record.origin.place;
-                if !wanted && !set.problems.iter().any(broken) {
-                    self.end(pod);
-                }
-            }
-            for wanted in &set.pods {
-                if here.iter().any(|pod| {
-                    same_name(&wanted.pod, pod) && pod.record.origin.source == set.source
-                }) {
-                    continue;
-                }
-                if let Err(err) = self.let_in(set, wanted) {
-                    refusals.push(Refusal::new(set.source, wanted, &err));
-                }
+    fn end(&mut self, decision: &mut Decision) {
+        for (uid, by) in decision.end.drain(..) {
+            let Some(pod) = self.node.registry.get(&uid) else {
+                continue;
+            };
+            let grace_seconds = pod.record.grace_seconds();
+            let stop = StopRequest { grace_seconds, by };
+            if !self.workers.ask(&uid, Command::Stop(stop)) {
+                tracing::warn!(
+                    uid,
+                    "a pod that is to end is looked after by another rkubelet"
+                );
             }
         }
-        self.sets = sets;
-        self.problems.set(&refusals, &self.sets);
-        self.refusals = refusals;
+        for uid in decision.unwanted.drain(..) {
+            self.note_unwanted(&uid);
+        }
     }
 
-    fn let_in(&mut self, set: &Set, wanted: &Wanted) -> Result<(), AdmitError> {
-        let origin = Origin {
-            source: set.source,
-            place: wanted.place.clone(),
+    /// Notes that a pod that is over may be forgotten, and is not what its source wants if that ever wants it again.
+    fn note_unwanted(&self, uid: &str) {
+        let Some(pod) = self.node.registry.get(uid) else {
+            return;
         };
-        let pod = admission::admit_from(
-            &self.node.paths,
-            Pod::clone(&wanted.pod),
-            &set.companions,
-            origin,
-        )?;
-        self.take(pod);
-        Ok(())
+        let mut pod = StoredPod::clone(&pod);
+        Arc::make_mut(&mut pod.record).stop = Some(StopRequest {
+            grace_seconds: 0,
+            by: StopBy::Removed,
+        });
+        match self.node.paths.save_record(&pod.record) {
+            Ok(()) => self.node.registry.put(pod),
+            Err(err) => tracing::warn!(%err, "cannot note that a pod is not wanted any more"),
+        }
+    }
+
+    fn let_in(&mut self, decision: &mut Decision) {
+        if decision.admit.is_empty() {
+            return;
+        }
+        let mut refuse = |record: &PodRecord, message| {
+            decision.refused.push(Refusal::new(record, message));
+        };
+        let admission = Admission::open(&self.node.paths, Some(&self.node.registry));
+        let mut admission = match admission {
+            Ok(admission) => admission,
+            Err(err) => {
+                let message = crate::error::chain(&err);
+                return decision
+                    .admit
+                    .iter()
+                    .for_each(|record| refuse(record, message.clone()));
+            }
+        };
+        for record in decision.admit.drain(..) {
+            match admission.admit(record.clone()) {
+                Ok(pod) => self.take(pod),
+                Err(err) => refuse(&record, crate::error::chain(&err)),
+            }
+        }
     }
 
     fn take(&mut self, pod: StoredPod) {
@@ -261,20 +280,4 @@ impl Manager {
             }
         }
     }
-
-    fn end(&mut self, pod: &Arc<StoredPod>) {
-        if pod.state.phase.ended() {
-            return;
-        }
-        let grace_seconds = pod.record.grace_seconds();
-        self.workers.ask(
-            pod.record.uid(),
-            Command::Stop(StopRequest { grace_seconds }),
-        );
-    }
-}
-
-fn same_name(wanted: &Pod, pod: &StoredPod) -> bool {
-    wanted.metadata.name.as_deref() == Some(pod.record.name())
-        && wanted.metadata.namespace.as_deref().unwrap_or("default") == pod.record.namespace()
 }

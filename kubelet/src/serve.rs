@@ -8,25 +8,35 @@
 //! The daemon plays the agent's part as well: it asks a running agent to leave, takes its lock and its socket, and looks
 //! after detached pods together with those of its sources. It may be killed at any instant; pods go on under their
 //! supervisors. When it is asked to end it hands the detached pods to an agent and leaves the others running.
+mod signals;
+
 use crate::agent::{self, Post};
 use crate::config::{GoDuration, KubeletConfig};
-use crate::housekeeping::Vitals;
+use crate::events::NodeEvent;
+use crate::housekeeping::{self, Vitals};
 use crate::plan::Backoff;
 use crate::pods::{Handle, Manager, Problems};
 use crate::sd;
 use crate::server::{Server, ServerError};
-use crate::source;
+use crate::source::{self, Delivery};
+use crate::state::SourceKind;
+use crate::union::{Settings, Union};
 use crate::worker::Node;
 use jiff::SignedDuration;
+use signals::{Signals, Wish};
 use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Deliveries that may wait for the manager.
 const DELIVERIES: usize = 16;
+/// How long the parts of the daemon have to finish what they do.
+const PARTS_WAIT: Duration = Duration::from_secs(5);
 
 /// What all parts of the daemon share. Clones are the same kubelet.
 #[derive(Clone, Debug)]
@@ -60,7 +70,17 @@ pub enum ServeError {
     Io(#[from] io::Error),
 }
 
-/// Serves until SIGTERM or SIGINT. `arguments` are the global ones, for the agent that follows.
+/// What is to follow a daemon that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Nothing: somebody asked for its end.
+    End,
+    /// The same program anew, with the settings as they are now.
+    Again,
+}
+
+/// Serves until a signal says what else. `arguments` are the global ones, for the agent that follows; `is_right` looks at
+/// the settings as they are now, before the daemon lets go of anything.
 ///
 /// # Errors
 /// When this host's state cannot be used, or another daemon serves here.
@@ -68,8 +88,10 @@ pub async fn run(
     node: Node,
     config: KubeletConfig,
     arguments: Vec<OsString>,
-) -> Result<(), ServeError> {
-    let post = Post::take_over(&node.paths).await?;
+    is_right: impl Fn() -> Result<(), String>,
+) -> Result<After, ServeError> {
+    let mut signals = Signals::listen()?;
+    let mut post = Post::take_over(&node.paths).await?;
     let (deliveries, incoming) = mpsc::channel(DELIVERIES);
     let (pods, requests) = Handle::new();
     let kubelet = Kubelet {
@@ -80,38 +102,89 @@ pub async fn run(
         ending: CancellationToken::new(),
         node,
     };
-    let mut manager = Manager::new(&kubelet, incoming, requests);
+    let union = Union::new(settings(&kubelet));
+    let mut manager = Manager::new(&kubelet, union, incoming, requests);
     manager.take_up()?;
-    source::spawn(&kubelet.config, &kubelet.node.name, &deliveries);
-    drop(deliveries);
-    let housekeeping = crate::housekeeping::spawn(&kubelet);
+    post.open()?;
     let server = Server::start(&kubelet)?;
-    let signals = tokio::spawn(end_on_signal(kubelet.ending.clone())?);
+    let parts = parts(&kubelet, deliveries);
     sd::notify("READY=1");
-    let outcome = manager.run(post, &kubelet.ending).await;
+    let after = {
+        let mut managing = std::pin::pin!(manager.run(post, &kubelet.ending));
+        loop {
+            tokio::select! {
+                outcome = &mut managing => {
+                    outcome?;
+                    break After::End;
+                }
+                wish = signals.next() => match wish {
+                    Wish::End => break After::End,
+                    Wish::Reload => match is_right() {
+                        Ok(()) => break After::Again,
+                        Err(mistakes) => kubelet.refuse_settings(&mistakes),
+                    },
+                },
+            }
+        }
+    };
+    sd::notify(match after {
+        After::End => "STOPPING=1",
+        After::Again => "RELOADING=1",
+    });
     kubelet.ending.cancel();
-    sd::notify("STOPPING=1");
     server.close().await;
-    signals.abort();
-    // It hears of the end by itself, and may be in the middle of a pass.
-    housekeeping.abort();
-    if manager.has_detached() {
+    finish(parts).await;
+    let detached = manager.has_detached();
+    drop(manager);
+    if after == After::End && detached {
         agent::start(&kubelet.node.paths, &arguments)?;
     }
-    Ok(outcome?)
+    Ok(after)
 }
 
-/// Cancels at the first SIGTERM or SIGINT.
-fn end_on_signal(ending: CancellationToken) -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+impl Kubelet {
+    fn refuse_settings(&self, mistakes: &str) {
+        let message = format!(
+            "the settings as they are now are not used: {}",
+            mistakes.replace('\n', "; ")
+        );
+        self.node
+            .events
+            .append(NodeEvent::node("BadSettings", message).warning());
+    }
+}
+
+/// Everything of the daemon beside its pods. Each part ends when `ending` is cancelled.
+fn parts(kubelet: &Kubelet, deliveries: mpsc::Sender<Delivery>) -> Vec<JoinHandle<()>> {
+    source::spawn(&kubelet.config, &kubelet.node.name, &deliveries);
+    vec![housekeeping::spawn(kubelet)]
+}
+
+/// Lets the parts finish what they are at, for a while.
+async fn finish(parts: Vec<JoinHandle<()>>) {
+    let until = Instant::now() + PARTS_WAIT;
+    for mut part in parts {
+        if tokio::time::timeout_at(until, &mut part).await.is_err() {
+            part.abort();
         }
-        ending.cancel();
-    })
+    }
+}
+
+/// The sources that the settings name.
+fn settings(kubelet: &Kubelet) -> Settings {
+    let config = &kubelet.config;
+    let mut settings = Settings::default();
+    let mut add = |source, wanted: bool| {
+        if wanted {
+            settings.sources.insert(source);
+        }
+    };
+    add(SourceKind::File, config.static_pod_path.is_some());
+    add(SourceKind::Url, config.static_pod_url.is_some());
+    add(SourceKind::Etcd, !config.rkube.etcd_servers.is_empty());
+    add(SourceKind::Http, config.enable_server);
+    add(SourceKind::Api, !config.rkube.api_servers.is_empty());
+    settings
 }
 
 /// The waits between tries that the settings ask for.

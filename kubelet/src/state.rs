@@ -97,6 +97,33 @@ pub struct Origin {
 pub struct StopRequest {
     /// Seconds between SIGTERM and SIGKILL.
     pub grace_seconds: u32,
+    /// Who wants it.
+    #[serde(default)]
+    pub by: StopBy,
+}
+
+/// Who wants a pod to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopBy {
+    /// A person. The pod stays ended until its source wants it in other words.
+    #[default]
+    Command,
+    /// Its source does not want it any more.
+    Removed,
+    /// Its source wants it in other words, and another pod follows.
+    Replaced,
+}
+
+impl StopBy {
+    /// The reason for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StopBy::Command => "stopped by request",
+            StopBy::Removed => "its source does not want it any more",
+            StopBy::Replaced => "its source wants it in other words",
+        }
+    }
 }
 
 /// Why and how the node ends a pod that nobody asked to end.
@@ -137,6 +164,14 @@ impl PodRecord {
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         self.detached || self.origin.source != SourceKind::Command
+    }
+    /// Whether a source wants the pod, as far as is known: then its record stays, also when it is over.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        let dismissed = self
+            .stop
+            .is_some_and(|stop| matches!(stop.by, StopBy::Removed | StopBy::Replaced));
+        self.origin.source != SourceKind::Command && !dismissed
     }
     /// The seconds between SIGTERM and SIGKILL that the pod asks for itself.
     #[must_use]
@@ -527,24 +562,34 @@ impl Paths {
             state,
         })
     }
+    /// The uids of all pods that have a record, whether it can be read or not.
+    ///
+    /// # Errors
+    /// Only when the folder of pods itself cannot be read.
+    pub fn uids(&self) -> io::Result<Vec<String>> {
+        let entries = match fs_err::read_dir(self.pods()) {
+            Ok(entries) => entries,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(err) => return Err(err),
+        };
+        let mut uids = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // A pod whose record is not there (yet) is not a pod.
+            if entry.path().join("pod.json").exists() {
+                uids.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Ok(uids)
+    }
     /// Reads all pods, oldest first. What cannot be read is left out and named in the second list.
     ///
     /// # Errors
     /// Only when the folder of pods itself cannot be read.
     pub fn load_all(&self) -> io::Result<(Vec<StoredPod>, Vec<io::Error>)> {
         let (mut pods, mut broken) = (Vec::new(), Vec::new());
-        let entries = match fs_err::read_dir(self.pods()) {
-            Ok(entries) => entries,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok((pods, broken)),
-            Err(err) => return Err(err),
-        };
-        for entry in entries {
-            let entry = entry?;
-            // A pod whose record is not there (yet) is not a pod.
-            if !entry.path().join("pod.json").exists() {
-                continue;
-            }
-            match self.load(&entry.file_name().to_string_lossy()) {
+        for uid in self.uids()? {
+            match self.load(&uid) {
                 Ok(pod) => pods.push(pod),
                 Err(err) => broken.push(err),
             }

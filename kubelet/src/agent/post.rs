@@ -67,6 +67,15 @@ impl Drop for Open {
     }
 }
 
+impl Drop for Post {
+    fn drop(&mut self) {
+        // Whoever finds a socket that nobody listens on takes it for none; this is tidiness.
+        if self.open.is_some() {
+            let _ = self.close();
+        }
+    }
+}
+
 /// Somebody who wants something of the holder.
 #[derive(Debug)]
 pub enum Caller {

@@ -3,7 +3,7 @@ use super::output::{self, Output};
 use super::{Failure, Global, open};
 use crate::control::{Client, Request};
 use crate::paths::Paths;
-use crate::state::{PodRecord, StopRequest, StoredPod};
+use crate::state::{PodRecord, StopBy, StopRequest, StoredPod};
 use crate::update::Update;
 use crate::worker::{Node, Worker, WorkerError};
 use clap::Args;
@@ -83,7 +83,8 @@ pub(super) async fn end(
         ))
     };
     let stop = StopRequest {
-        grace_seconds: grace.unwrap_or_else(|| own_grace(&pod.record)),
+        grace_seconds: grace.unwrap_or_else(|| pod.record.grace_seconds()),
+        by: StopBy::Command,
     };
     let deadline = Instant::now() + HANDOVER;
     loop {
@@ -142,12 +143,6 @@ async fn follow(mut client: Client, record: &PodRecord, output: Output) -> io::R
     Ok(())
 }
 
-fn own_grace(record: &PodRecord) -> u32 {
-    let spec = record.pod.spec.as_ref();
-    let seconds = spec.and_then(|spec| spec.termination_grace_period_seconds);
-    seconds.map_or(30, |seconds| u32::try_from(seconds).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_grace_is_the_pods_own() {
-        let grace = |spec: &serde_json::Value| own_grace(&record(spec, &json!({})));
+        let grace = |spec: &serde_json::Value| record(spec, &json!({})).grace_seconds();
         assert_eq!(grace(&json!({"containers": []})), 30);
         let own = json!({"containers": [], "terminationGracePeriodSeconds": 2});
         assert_eq!(grace(&own), 2);

@@ -4,7 +4,7 @@ use crate::admission;
 use crate::events::{NodeEvent, NodeEvents};
 use crate::paths::Paths;
 use crate::registry::Registry;
-use crate::state::{ContainerState, SourceKind, StoredPod};
+use crate::state::{ContainerState, StoredPod};
 use jiff::Timestamp;
 
 /// Forgets pods that are over, by the policy. Blocks. Gives how many it were.
@@ -65,14 +65,14 @@ fn fact(pod: &StoredPod) -> DeadPod {
     DeadPod {
         uid: pod.record.uid().to_owned(),
         ended: ends.chain(changes).max().unwrap_or(pod.record.created),
-        wanted: pod.record.origin.source != SourceKind::Command && pod.record.stop.is_none(),
+        wanted: pod.record.is_wanted(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{Origin, Phase, PodRecord, PodState, StopRequest};
+    use crate::state::{Origin, Phase, PodRecord, PodState, SourceKind, StopBy, StopRequest};
     use jiff::SignedDuration;
     use serde_json::json;
 
@@ -119,7 +119,10 @@ mod tests {
             std::sync::Arc::make_mut(&mut pod.record).detached = true;
         });
         pod(&paths, "wanted", 30, |pod| from_file(pod, None));
-        let stop = StopRequest { grace_seconds: 1 };
+        let stop = StopRequest {
+            grace_seconds: 1,
+            by: StopBy::Removed,
+        };
         pod(&paths, "unwanted", 20, |pod| from_file(pod, Some(stop)));
         pod(&paths, "owned", 40, nothing);
         crate::paths::create_private(&paths.pod_run("owned")).unwrap();

@@ -1,12 +1,11 @@
 //! What is wanted and does not run, and why: for `rkubelet ps`, for the API, for people.
 //!
 //! Kept in memory for those who share the daemon, and in `problems.json` under /run for commands.
-use crate::admission::AdmitError;
+use crate::events::{NodeEvent, NodeEvents};
 use crate::paths::Paths;
-use crate::source::{Problem, Set, Wanted};
-use crate::state::{SourceKind, write_json};
+use crate::source::Problem;
+use crate::state::{PodRecord, SourceKind, write_json};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -26,19 +25,15 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Of a pod that admission did not let in.
+    /// Of a pod that is not let in.
     #[must_use]
-    pub fn new(source: SourceKind, wanted: &Wanted, err: &AdmitError) -> Self {
-        let meta = &wanted.pod.metadata;
+    pub fn new(record: &PodRecord, message: String) -> Self {
         Refusal {
-            source,
-            place: wanted.place.clone(),
-            namespace: meta
-                .namespace
-                .clone()
-                .unwrap_or_else(|| "default".to_owned()),
-            name: meta.name.clone().unwrap_or_default(),
-            message: crate::error::chain(err),
+            source: record.origin.source,
+            place: record.origin.place.clone(),
+            namespace: record.namespace().to_owned(),
+            name: record.name().to_owned(),
+            message,
         }
     }
 }
@@ -55,7 +50,9 @@ pub struct BadPlace {
 }
 
 impl BadPlace {
-    fn new(source: SourceKind, problem: &Problem) -> Self {
+    /// What a source says of a place.
+    #[must_use]
+    pub fn new(source: SourceKind, problem: &Problem) -> Self {
         BadPlace {
             source,
             place: problem.place.clone(),
@@ -99,36 +96,20 @@ impl Problems {
             .clone()
     }
 
-    /// Replaces the listing; what is new in it is logged.
-    pub fn set(&self, refused: &[Refusal], sets: &BTreeMap<SourceKind, Set>) {
-        let places = sets.values().flat_map(|set| {
-            let places = set.problems.iter();
-            places.map(|problem| BadPlace::new(set.source, problem))
-        });
-        let new = Listing {
-            refused: refused.to_vec(),
-            places: places.collect(),
-        };
+    /// Replaces the listing; what is new in it becomes an event.
+    pub fn set(&self, new: Listing, events: &NodeEvents) {
         let old = self.get();
         if *old == new {
             return;
         }
         for one in new.refused.iter().filter(|one| !old.refused.contains(one)) {
-            tracing::warn!(
-                pod = format!("{}/{}", one.namespace, one.name),
-                source = one.source.as_str(),
-                place = one.place,
-                "refused: {}",
-                one.message
-            );
+            let from = format!("{} ({} {})", one.message, one.source.as_str(), one.place);
+            let event = NodeEvent::stranger(&one.namespace, &one.name, "Refused", from);
+            events.append(event.warning());
         }
         for one in new.places.iter().filter(|one| !old.places.contains(one)) {
-            tracing::warn!(
-                source = one.source.as_str(),
-                place = one.place,
-                "{}",
-                one.message
-            );
+            let said = format!("{} {}: {}", one.source.as_str(), one.place, one.message);
+            events.append(NodeEvent::node("BadManifest", said).warning());
         }
         if let Err(err) = write_json(&self.file, &new) {
             tracing::warn!(%err, "cannot write down what is refused");

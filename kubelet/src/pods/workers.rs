@@ -2,18 +2,20 @@
 use crate::control::Command;
 use crate::state::{PodState, StoredPod};
 use crate::worker::{Node, Worker, WorkerError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 
 /// Pods that this process looks after.
 #[derive(Debug)]
 pub struct Workers {
     node: Node,
     running: BTreeMap<String, mpsc::Sender<Command>>,
-    ends: JoinSet<(String, Result<PodState, WorkerError>)>,
-    by_task: BTreeMap<tokio::task::Id, String>,
+    ends: JoinSet<Outcome>,
+    tasks: HashMap<Id, String>,
 }
+
+type Outcome = Result<PodState, WorkerError>;
 
 /// A worker that has let go of its pod.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ impl Workers {
             node: node.clone(),
             running: BTreeMap::new(),
             ends: JoinSet::new(),
-            by_task: BTreeMap::new(),
+            tasks: HashMap::new(),
         }
     }
 
@@ -61,9 +63,8 @@ impl Workers {
         self.node.registry.put(pod.clone());
         let worker = Worker::own(&self.node, pod)?;
         self.running.insert(uid.clone(), worker.requests());
-        let name = uid.clone();
-        let task = self.ends.spawn(async move { (name, worker.run().await) });
-        self.by_task.insert(task.id(), uid);
+        let task = self.ends.spawn(worker.run());
+        self.tasks.insert(task.id(), uid);
         Ok(())
     }
 
@@ -82,23 +83,31 @@ impl Workers {
 
     /// The next pod that is over or given up; `None` when there are no workers. May be dropped and called again.
     pub async fn next_end(&mut self) -> Option<Ended> {
-        let (uid, state) = match self.ends.join_next_with_id().await? {
-            Ok((id, (uid, Ok(state)))) => {
-                self.by_task.remove(&id);
-                (uid, Some(state))
-            }
-            Ok((id, (uid, Err(err)))) => {
-                self.by_task.remove(&id);
-                tracing::error!(uid, err = crate::error::chain(&err), "gave a pod up");
-                (uid, None)
+        let joined = self.ends.join_next_with_id().await?;
+        Some(self.note_end(joined))
+    }
+
+    /// Likewise, without waiting.
+    pub fn try_next_end(&mut self) -> Option<Ended> {
+        let joined = self.ends.try_join_next_with_id()?;
+        Some(self.note_end(joined))
+    }
+
+    fn note_end(&mut self, joined: Result<(Id, Outcome), JoinError>) -> Ended {
+        let (id, state) = match joined {
+            Ok((id, Ok(state))) => (id, Some(state)),
+            Ok((id, Err(err))) => {
+                tracing::error!(err = crate::error::chain(&err), "gave a pod up");
+                (id, None)
             }
             // The others go on.
             Err(err) => {
                 tracing::error!(%err, "a worker ended badly");
-                (self.by_task.remove(&err.id()).unwrap_or_default(), None)
+                (err.id(), None)
             }
         };
+        let uid = self.tasks.remove(&id).unwrap_or_default();
         self.running.remove(&uid);
-        Some(Ended { uid, state })
+        Ended { uid, state }
     }
 }

@@ -4,7 +4,7 @@ use super::traces::Pods;
 use crate::control::{Client, Request};
 use crate::lock;
 use crate::paths::Paths;
-use crate::state::StopRequest;
+use crate::state::{StopBy, StopRequest};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -28,7 +28,10 @@ pub(super) fn stop_agent(paths: &Paths, report: &mut Report) {
 /// Asks those who look after pods to end them; one that does not answer is killed.
 pub(super) async fn stop_owners(paths: &Paths, pods: &Pods, report: &mut Report) {
     let stops = pods.uids().map(|uid| async move {
-        let stop = Request::Stop(StopRequest { grace_seconds: 0 });
+        let stop = Request::Stop(StopRequest {
+            grace_seconds: 0,
+            by: StopBy::Command,
+        });
         let ended = async {
             if let Ok(Some(mut client)) = Client::send(paths, uid, &stop).await {
                 while let Ok(Some(_)) = client.next().await {}

@@ -5,7 +5,7 @@ use crate::cli::Failure;
 use crate::cli::output::Output;
 use crate::control::Command;
 use crate::logs::Tail;
-use crate::state::{PodRecord, PodState, StopRequest, StoredPod};
+use crate::state::{PodRecord, PodState, StopBy, StopRequest, StoredPod};
 use crate::update::Update;
 use crate::worker::{Node, Worker};
 use std::io;
@@ -39,7 +39,7 @@ pub(super) async fn run(
     }
     let stops: Vec<_> = running
         .iter()
-        .map(|pod| (pod.requests.clone(), grace(&pod.record)))
+        .map(|pod| (pod.requests.clone(), pod.record.grace_seconds()))
         .collect();
     let signals = tokio::spawn(stop_on_signals(stops, output));
     let mut code = 0;
@@ -97,15 +97,6 @@ impl Running {
     }
 }
 
-fn grace(record: &PodRecord) -> u32 {
-    let seconds = record
-        .pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.termination_grace_period_seconds);
-    seconds.map_or(30, |seconds| u32::try_from(seconds).unwrap_or(0))
-}
-
 /// The first signal stops gracefully, the second at once.
 async fn stop_on_signals(pods: Vec<(mpsc::Sender<Command>, u32)>, output: Output) {
     let streams = [
@@ -132,7 +123,10 @@ async fn stop_on_signals(pods: Vec<(mpsc::Sender<Command>, u32)>, output: Output
         for (requests, grace) in &pods {
             let grace_seconds = if first { *grace } else { 0 };
             let _ = requests
-                .send(Command::Stop(StopRequest { grace_seconds }))
+                .send(Command::Stop(StopRequest {
+                    grace_seconds,
+                    by: StopBy::Command,
+                }))
                 .await;
         }
         first = false;
