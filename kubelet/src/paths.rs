@@ -5,6 +5,7 @@
 //!   images/                                 the image store (rkube-images)
 //!   seccomp/                                profiles that manifests may name
 //!   pki/                                    certificates and the token of the HTTP API
+//!   sources/http.json                       the pods that were asked for over HTTP
 //!   pods/<uid>/pod.json                     what was asked for, 0600 (it may hold secrets)
 //!             /state.json                   what was last observed
 //!             /etc/                         hosts, hostname, resolv.conf of the pod
@@ -47,6 +48,11 @@ impl Paths {
     #[must_use]
     pub fn images(&self) -> PathBuf {
         self.root.join("images")
+    }
+    /// The pods that were asked for over HTTP.
+    #[must_use]
+    pub fn http_source(&self) -> PathBuf {
+        self.root.join("sources/http.json")
     }
     /// The folder of all pod records.
     #[must_use]

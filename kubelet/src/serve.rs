@@ -18,6 +18,7 @@ use crate::plan::Backoff;
 use crate::pods::{Handle, Manager, Problems};
 use crate::sd;
 use crate::server::{Server, ServerError};
+use crate::source::http::HttpSource;
 use crate::source::{self, Delivery};
 use crate::state::SourceKind;
 use crate::union::{Settings, Union};
@@ -51,6 +52,8 @@ pub struct Kubelet {
     pub problems: Problems,
     /// How the node is.
     pub vitals: Vitals,
+    /// The pods that are asked for over the HTTP API.
+    pub http: HttpSource,
     /// Cancelled when the daemon is to end: every task that hears it finishes what it must and returns.
     pub ending: CancellationToken,
 }
@@ -100,6 +103,7 @@ pub async fn run(
         pods,
         problems: Problems::new(&node.paths),
         ending: CancellationToken::new(),
+        http: source::http::spawn(node.paths.http_source(), &node.name, deliveries.clone()),
         node,
     };
     let union = Union::new(settings(&kubelet));

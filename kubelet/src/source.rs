@@ -7,6 +7,7 @@
 //! that place alone, and what came from the place before goes on as well.
 pub mod content;
 pub mod file;
+pub mod http;
 
 use crate::admission::Companions;
 use crate::config::KubeletConfig;
@@ -98,6 +99,8 @@ pub fn spawn(config: &KubeletConfig, node: &str, deliveries: &Deliveries) {
 fn naming(config: &KubeletConfig, node: &str) -> Naming {
     let shared = !config.rkube.api_servers.is_empty();
     Naming {
-        node: shared.then(|| node.to_ascii_lowercase()),
+        node: node.to_owned(),
+        append: shared,
+        uids: false,
     }
 }

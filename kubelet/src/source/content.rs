@@ -4,6 +4,8 @@
 //! bytes --rkube-api--> v1 objects --admit--> only fields that this kubelet honours --Naming--> Content
 //! ```
 //! Either everything in a text is good or nothing of it is used, so that half of a change is never acted on.
+mod old;
+
 use crate::admission::Companions;
 use crate::admit;
 use k8s_openapi::api::core::v1::Pod;
@@ -15,18 +17,22 @@ use std::sync::Arc;
 /// The most mistakes that one line lists.
 const LISTED: usize = 4;
 
-/// How pods of a source are called.
+/// Whose pods they are, and how they are called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Naming {
-    /// Appended to the name of every pod with a hyphen: set where several nodes may read the same text, so that
+    /// This node: where the pods stand, whatever the text says.
+    pub node: String,
+    /// Whether every pod's name gets a hyphen and the node's name: where several nodes may read the same text, so that
     /// their pods can be told apart.
-    pub node: Option<String>,
+    pub append: bool,
+    /// Whether the uid in the text is the pod's: where a master gave it.
+    pub uids: bool,
 }
 
 /// The objects of one text.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
-    /// Its pods; the uid that a text may hold is not a pod's own and has been taken out.
+    /// Its pods. A uid of theirs is the pod's own: what else a text may hold has been taken out.
     pub pods: Vec<Arc<Pod>>,
     /// Its ConfigMaps and Secrets.
     pub companions: Companions,
@@ -39,6 +45,7 @@ pub struct Content {
 /// # Errors
 /// One line that says what is wrong and where in the text; it does not name the place.
 pub fn read(bytes: &[u8], place: &str, naming: &Naming) -> Result<Content, String> {
+    let bytes = &*old::in_full(bytes);
     let found = match manifest::parse_bytes(bytes, place, Strictness::Strict) {
         Ok(found) => found,
         // A list without items says that nothing is wanted. A file without anything was not finished, or is damaged.
@@ -78,9 +85,9 @@ fn honour(mut pod: Pod, naming: &Naming) -> Result<(Pod, Vec<String>), String> {
             findings.unsupported.join(", ")
         ));
     }
-    if let Some(node) = &naming.node {
+    if naming.append {
         name.push('-');
-        name.push_str(node);
+        name.push_str(&naming.node.to_ascii_lowercase());
         if let Some(problem) = Form::Subdomain.problem(name) {
             return Err(format!(
                 "pod {name} (named after the manifest and this node): {problem}"
@@ -89,7 +96,9 @@ fn honour(mut pod: Pod, naming: &Naming) -> Result<(Pod, Vec<String>), String> {
     }
     meta.namespace.get_or_insert_with(|| "default".to_owned());
     // What an object carries that was read from some server says nothing of the pod that it becomes here.
-    meta.uid = None;
+    if !naming.uids {
+        meta.uid = None;
+    }
     meta.resource_version = None;
     meta.generation = None;
     meta.creation_timestamp = None;
@@ -97,6 +106,7 @@ fn honour(mut pod: Pod, naming: &Naming) -> Result<(Pod, Vec<String>), String> {
     meta.deletion_grace_period_seconds = None;
     meta.managed_fields = None;
     meta.self_link = None;
+    pod.spec.get_or_insert_default().node_name = Some(naming.node.clone());
     Ok((pod, findings.ignored))
 }
 
@@ -132,10 +142,18 @@ mod tests {
     #[track_caller]
     fn good(text: &str, node: Option<&str>) -> Vec<String> {
         let naming = Naming {
-            node: node.map(str::to_owned),
+            node: node.unwrap_or("here").to_owned(),
+            append: node.is_some(),
+            uids: false,
         };
         let content = read(text.as_bytes(), "p", &naming).unwrap();
-        assert!(content.pods.iter().all(|pod| pod.metadata.uid.is_none()));
+        for pod in &content.pods {
+            assert_eq!(pod.metadata.uid, None);
+            assert_eq!(
+                pod.spec.as_ref().unwrap().node_name.as_ref(),
+                Some(&naming.node)
+            );
+        }
         let name = |pod: &Arc<Pod>| {
             let meta = &pod.metadata;
             format!(
@@ -160,7 +178,7 @@ mod tests {
     #[test]
     fn names_come_from_the_manifest_and_the_node_where_nodes_share_it() {
         assert_eq!(good(POD, None), ["default/web"]);
-        assert_eq!(good(POD, Some("node-1")), ["default/web-node-1"]);
+        assert_eq!(good(POD, Some("Node-1")), ["default/web-node-1"]);
         let old = "{version: v1beta1, id: old, containers: [{name: c, image: i}]}";
         assert_eq!(good(old, None), ["default/old"]);
         assert_eq!(
@@ -193,7 +211,9 @@ mod tests {
     #[test]
     fn a_name_that_is_too_long_with_the_node_is_refused() {
         let naming = Naming {
-            node: Some("n".repeat(250)),
+            node: "n".repeat(250),
+            append: true,
+            uids: false,
         };
         let message = read(POD.as_bytes(), "p", &naming).unwrap_err();
         assert!(message.contains("at most 253"), "{message}");
