@@ -1,63 +1,18 @@
 //! `PodState` -> `v1.PodStatus`: what `-o json|yaml` prints, and later the API server gets.
+mod conditions;
+
+pub use conditions::note_transitions;
+
 use crate::plan;
 use crate::state::{
-    ContainerRecord, ContainerState, Phase, PodRecord, PodState, Role, Termination,
+    ContainerRecord, ContainerState, ContainerUser, Phase, PodRecord, PodState, Role, Termination,
 };
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::net::IpAddr;
 
-/// The conditions in the order that Kubernetes lists them.
-const CONDITIONS: [&str; 5] = [
-    "PodReadyToStartContainers",
-    "Initialized",
-    "Ready",
-    "ContainersReady",
-    "PodScheduled",
-];
-
-/// Notes when a condition changes, so that `lastTransitionTime` tells the truth.
-pub fn note_transitions(record: &PodRecord, state: &mut PodState, now: Timestamp) {
-    for kind in CONDITIONS {
-        let value = condition(record, state, kind);
-        let changed = state
-            .transitions
-            .get(kind)
-            .is_none_or(|(old, _)| *old != value);
-        if changed {
-            state.transitions.insert(kind.to_owned(), (value, now));
-        }
-    }
-}
-
-fn condition(record: &PodRecord, state: &PodState, kind: &str) -> bool {
-    let ready = || {
-        state.phase == Phase::Running
-            && state
-                .containers
-                .iter()
-                .filter(|container| container.role == Role::Main)
-                .all(|main| main.ready)
-    };
-    match kind {
-        "PodScheduled" => true,
-        "PodReadyToStartContainers" => state.supervisor.is_some(),
-        "Initialized" => {
-            let has_inits = record.containers().any(|(role, _)| role != Role::Main);
-            !has_inits
-                || state
-                    .containers
-                    .iter()
-                    .all(|container| match container.role {
-                        Role::Init => plan::init_done(container),
-                        Role::Sidecar => container.started || state.phase.ended(),
-                        Role::Main => true,
-                    })
-        }
-        _ => ready(),
-    }
-}
+/// What all termination messages of a pod may have together, in bytes.
+const MESSAGES: usize = 12 * 1024;
 
 /// The pod with its status, as the API has it.
 #[must_use]
@@ -104,81 +59,144 @@ pub fn status(record: &PodRecord, state: &PodState, host_ip: Option<IpAddr>) -> 
             .spec
             .as_ref()
             .map(|spec| rkube_api::qos::class(spec).as_str().to_owned()),
-        conditions: Some(
-            CONDITIONS
-                .iter()
-                .map(|kind| pod_condition(record, state, kind))
-                .collect(),
-        ),
+        conditions: Some(conditions::of(record, state)),
+        observed_generation: record.pod.metadata.generation,
         init_container_statuses: of(|role| role != Role::Main),
         container_statuses: of(|role| role == Role::Main),
         ..core::PodStatus::default()
     }
 }
 
-fn pod_condition(record: &PodRecord, state: &PodState, kind: &str) -> core::PodCondition {
-    let value = condition(record, state, kind);
-    let reason = match (kind, value, state.phase) {
-        ("Ready" | "ContainersReady", false, Phase::Succeeded) => Some("PodCompleted"),
-        ("Ready" | "ContainersReady", false, Phase::Failed) => Some("PodFailed"),
-        ("Ready" | "ContainersReady", false, _) => Some("ContainersNotReady"),
-        ("Initialized", false, _) => Some("ContainersNotInitialized"),
-        _ => None,
-    };
-    core::PodCondition {
-        type_: kind.to_owned(),
-        status: if value { "True" } else { "False" }.to_owned(),
-        reason: reason.map(str::to_owned),
-        last_transition_time: state.transitions.get(kind).map(|(_, at)| Time(*at)),
-        ..core::PodCondition::default()
-    }
-}
-
 fn container_status(record: &PodRecord, container: &ContainerRecord) -> core::ContainerStatus {
-    let asked = record
-        .containers()
-        .map(|(_, container)| container)
-        .find(|asked| asked.name == container.name);
-    let id = container_id(record, container);
-    let mut last = core::ContainerState::default();
-    last.terminated = container.last.as_ref().map(|end| terminated(end, &id));
+    let asked = record.container(&container.name);
+    let ids = Ids::of(record, container);
+    let limit = MESSAGES / record.containers().count().max(1);
+    let last = core::ContainerState {
+        terminated: container
+            .last
+            .as_ref()
+            .map(|end| terminated(end, ids.last.as_deref(), limit)),
+        ..core::ContainerState::default()
+    };
+    let resources = asked.and_then(|asked| asked.resources.clone());
+    let mounts = asked.and_then(|asked| asked.volume_mounts.as_ref());
+    let lifecycle = asked.and_then(|asked| asked.lifecycle.as_ref());
     core::ContainerStatus {
         name: container.name.clone(),
         image: asked
             .and_then(|asked| asked.image.clone())
             .unwrap_or_default(),
         image_id: container.image_id.clone(),
-        container_id: Some(id.clone()),
+        container_id: ids.current.clone(),
         ready: match container.role {
             Role::Init => plan::init_done(container),
             Role::Sidecar | Role::Main => container.ready,
         },
         started: Some(container.started && container.running()),
         restart_count: i32::try_from(container.restarts).unwrap_or(i32::MAX),
-        state: Some(container_state(&container.state, &id)),
+        state: Some(container_state(record, container, &ids, limit)),
         last_state: Some(last),
-        resources: asked.and_then(|asked| asked.resources.clone()),
+        allocated_resources: resources
+            .as_ref()
+            .and_then(|resources| resources.requests.clone()),
+        resources,
+        user: container.user.as_ref().map(user),
+        volume_mounts: mounts.map(|mounts| mounts.iter().map(mount).collect()),
+        stop_signal: lifecycle.and_then(|lifecycle| lifecycle.stop_signal.clone()),
         ..core::ContainerStatus::default()
+    }
+}
+
+fn user(user: &ContainerUser) -> core::ContainerUser {
+    core::ContainerUser {
+        linux: Some(core::LinuxContainerUser {
+            uid: user.uid.into(),
+            gid: user.gid.into(),
+            supplemental_groups: Some(
+                user.groups
+                    .iter()
+                    .map(|&group| group.into())
+                    .collect::<Vec<i64>>(),
+            )
+            .filter(|groups| !groups.is_empty()),
+        }),
+    }
+}
+
+fn mount(mount: &core::VolumeMount) -> core::VolumeMountStatus {
+    core::VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only.filter(|read_only| *read_only),
+        recursive_read_only: mount.recursive_read_only.clone(),
+        ..core::VolumeMountStatus::default()
     }
 }
 
 /// `rkube://<uid>/<name>/<try>`.
 #[must_use]
 pub fn container_id(record: &PodRecord, container: &ContainerRecord) -> String {
-    format!(
-        "rkube://{}/{}/{}",
-        record.uid(),
-        container.name,
-        container.attempt()
-    )
+    id_of_try(record, container, container.attempt())
 }
 
-fn container_state(state: &ContainerState, id: &str) -> core::ContainerState {
+fn id_of_try(record: &PodRecord, container: &ContainerRecord, attempt: u32) -> String {
+    format!("rkube://{}/{}/{attempt}", record.uid(), container.name)
+}
+
+/// The ids of the try that `state` is about (while the next one waits: of the last one), and of the one before it.
+struct Ids {
+    current: Option<String>,
+    last: Option<String>,
+}
+
+impl Ids {
+    fn of(record: &PodRecord, container: &ContainerRecord) -> Self {
+        let attempt = container.attempt();
+        let id = |attempt: u32| Some(id_of_try(record, container, attempt));
+        let before = attempt.checked_sub(1);
+        match &container.state {
+            ContainerState::Running { .. } | ContainerState::Terminated(_) => Ids {
+                current: id(attempt),
+                last: before.and_then(id),
+            },
+            // A try that waits has a number of its own from the moment on that its image is looked for.
+            ContainerState::Waiting { .. } if container.last.is_some() => {
+                let last = if container.spent {
+                    Some(attempt)
+                } else {
+                    before
+                };
+                let last = last.and_then(id);
+                Ids {
+                    current: last.clone(),
+                    last,
+                }
+            }
+            ContainerState::Waiting { .. } => Ids {
+                current: None,
+                last: None,
+            },
+        }
+    }
+}
+
+fn container_state(
+    record: &PodRecord,
+    container: &ContainerRecord,
+    ids: &Ids,
+    limit: usize,
+) -> core::ContainerState {
     let mut out = core::ContainerState::default();
-    match state {
+    match &container.state {
         ContainerState::Waiting { reason, message } => {
+            // Kubernetes' word for a pod that has init containers, whether they are done or not.
+            let with_inits = record.containers().any(|(role, _)| role != Role::Main);
+            let reason = match reason.as_str() {
+                "ContainerCreating" if with_inits => "PodInitializing",
+                reason => reason,
+            };
             out.waiting = Some(core::ContainerStateWaiting {
-                reason: Some(reason.clone()),
+                reason: Some(reason.to_owned()),
                 message: Some(message.clone()).filter(|message| !message.is_empty()),
             });
         }
@@ -187,20 +205,23 @@ fn container_state(state: &ContainerState, id: &str) -> core::ContainerState {
                 started_at: Some(Time(*started)),
             });
         }
-        ContainerState::Terminated(end) => out.terminated = Some(terminated(end, id)),
+        ContainerState::Terminated(end) => {
+            out.terminated = Some(terminated(end, ids.current.as_deref(), limit));
+        }
     }
     out
 }
 
-fn terminated(end: &Termination, id: &str) -> core::ContainerStateTerminated {
+fn terminated(end: &Termination, id: Option<&str>, limit: usize) -> core::ContainerStateTerminated {
+    let cut = end.message.floor_char_boundary(limit);
     core::ContainerStateTerminated {
         exit_code: end.exit_code,
         signal: Some(end.signal).filter(|signal| *signal != 0),
         reason: Some(end.reason.clone()),
-        message: Some(end.message.clone()).filter(|message| !message.is_empty()),
+        message: Some(end.message[..cut].to_owned()).filter(|message| !message.is_empty()),
         started_at: Some(Time(end.started)),
         finished_at: Some(Time(end.finished)),
-        container_id: Some(id.to_owned()),
+        container_id: id.map(str::to_owned),
     }
 }
 
@@ -250,7 +271,7 @@ pub fn summary(state: &PodState) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
+    use jiff::Timestamp;
     use serde_json::json;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -315,40 +336,70 @@ mod tests {
         check(Phase::Failed, ended(0), ended(1), "Error");
     }
 
-    #[test]
-    fn conditions_remember_when_they_changed() {
+    /// `state` as JSON of the container's status, with the paths that matter.
+    #[track_caller]
+    fn check_container(change: impl FnOnce(&mut ContainerRecord), want: &serde_json::Value) {
         let record = record();
         let mut state = PodState::new(&record, "boot");
-        note_transitions(&record, &mut state, NOW);
-        let later = NOW + jiff::SignedDuration::from_secs(5);
-        state.phase = Phase::Running;
-        state.supervisor = Some(1);
-        state.containers[0].state = ended(0);
-        state.containers[1].state = ContainerState::Running {
-            pid: 2,
-            started: later,
-        };
-        state.containers[1].ready = true;
-        note_transitions(&record, &mut state, later);
-        let status = status(&record, &state, None);
-        let conditions = status.conditions.unwrap();
-        let of = |kind: &str| {
-            conditions
-                .iter()
-                .find(|condition| condition.type_ == kind)
-                .unwrap()
-        };
-        assert_eq!(of("Ready").status, "True");
-        assert_eq!(of("Ready").last_transition_time, Some(Time(later)));
-        assert_eq!(of("PodScheduled").last_transition_time, Some(Time(NOW)));
-        assert!(
-            status.container_statuses.unwrap()[0]
-                .state
-                .as_ref()
-                .unwrap()
-                .running
-                .is_some()
+        change(&mut state.containers[1]);
+        let status = status(&record, &state, None).container_statuses.unwrap();
+        let mut got = serde_json::to_value(&status[0]).unwrap();
+        let all = got.as_object_mut().unwrap();
+        all.retain(|key, _| want.get(key).is_some());
+        assert_eq!(&got, want);
+    }
+
+    #[test]
+    fn a_containers_status_is_that_of_v1() {
+        check_container(
+            |_| {},
+            &json!({"state": {"waiting": {"reason": "PodInitializing"}}, "lastState": {}, "started": false,
+                "ready": false, "restartCount": 0, "image": "x", "imageID": ""}),
         );
-        assert!(status.init_container_statuses.unwrap()[0].ready);
+        check_container(
+            |one| {
+                one.state = ContainerState::Running {
+                    pid: 1,
+                    started: NOW,
+                };
+                one.restarts = 2;
+                one.started = true;
+                one.user = Some(ContainerUser {
+                    uid: 7,
+                    gid: 8,
+                    groups: vec![9],
+                });
+                let ContainerState::Terminated(end) = ended(3) else {
+                    unreachable!()
+                };
+                one.last = Some(end);
+            },
+            &json!({"state": {"running": {"startedAt": "1970-01-01T00:00:00Z"}}, "started": true,
+                "containerID": "rkube://u/c/2", "restartCount": 2,
+                "user": {"linux": {"uid": 7, "gid": 8, "supplementalGroups": [9]}},
+                "lastState": {"terminated": {"exitCode": 3, "reason": "Error", "containerID": "rkube://u/c/1",
+                    "startedAt": "1970-01-01T00:00:00Z", "finishedAt": "1970-01-01T00:00:00Z"}}}),
+        );
+        // While the next try waits the last one is the container.
+        check_container(
+            |one| {
+                one.state = ContainerState::Waiting {
+                    reason: "CrashLoopBackOff".to_owned(),
+                    message: "back-off".to_owned(),
+                };
+                one.restarts = 1;
+                one.spent = true;
+                let ContainerState::Terminated(mut end) = ended(1) else {
+                    unreachable!()
+                };
+                end.message = "x".repeat(MESSAGES);
+                one.last = Some(end);
+            },
+            &json!({"state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+                "containerID": "rkube://u/c/1",
+                "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "containerID": "rkube://u/c/1",
+                    "message": "x".repeat(MESSAGES / 2),
+                    "startedAt": "1970-01-01T00:00:00Z", "finishedAt": "1970-01-01T00:00:00Z"}}}),
+        );
     }
 }

@@ -11,8 +11,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tokio::sync::broadcast;
 
-/// How many updates a listener may lag behind.
-const LAG: usize = 1024;
+/// How many updates a listener may lag behind. Room for them is taken for every pod, whether anybody listens or not.
+const LAG: usize = 64;
 /// How many events are kept on disk.
 pub const KEPT: usize = 200;
 
@@ -80,7 +80,9 @@ impl Reporter {
     }
     /// Tells the new state.
     pub fn state(&self, state: &PodState) {
-        self.send(Update::State(Box::new(state.clone())));
+        if self.sender.receiver_count() > 0 {
+            self.send(Update::State(Box::new(state.clone())));
+        }
     }
     /// Tells how long a step took.
     pub fn timing(&self, step: &str, since: std::time::Instant) {
