@@ -41,6 +41,7 @@ const FIELDS: &[(&str, Treatment)] = &[
     ("spec.preemptionPolicy", Ignored),
     ("spec.priority", Ignored),
     ("spec.priorityClassName", Ignored),
+    ("spec.readinessGates", Whole),
     ("spec.restartPolicy", Honoured),
     ("spec.schedulerName", Ignored),
     ("spec.securityContext.fsGroup", Honoured),

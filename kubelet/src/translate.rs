@@ -8,6 +8,7 @@ pub mod host;
 pub mod mounts;
 pub mod resources;
 pub mod security;
+mod services;
 #[cfg(test)]
 mod tests;
 pub mod user;

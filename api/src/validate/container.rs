@@ -40,6 +40,47 @@ pub(super) fn init(path: &str, one: &Container, pod: &Surroundings<'_>, errors: 
     }
 }
 
+/// At most so many rules, and so many exit codes in one.
+const RULES: usize = 20;
+const CODES: usize = 255;
+
+fn restart_rules(path: &str, one: &Container, errors: &mut Errors) {
+    let rules = one.restart_policy_rules.as_deref().unwrap_or_default();
+    let path = format!("{path}.restartPolicyRules");
+    if rules.len() > RULES {
+        errors.add(&path, "too many: must have at most 20 rules");
+    }
+    if !rules.is_empty() && one.restart_policy.is_none() {
+        errors.add(
+            &path,
+            "forbidden: give restartPolicy as well, for the exit codes that no rule names",
+        );
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        errors.one_of(&format!("{path}.action"), Some(&rule.action), &["Restart"]);
+        let Some(codes) = &rule.exit_codes else {
+            errors.required(&format!("{path}.exitCodes"));
+            continue;
+        };
+        let path = format!("{path}.exitCodes");
+        errors.one_of(
+            &format!("{path}.operator"),
+            Some(&codes.operator),
+            &["In", "NotIn"],
+        );
+        let values = codes.values.as_ref().map_or(0, Vec::len);
+        if values == 0 {
+            errors.required(&format!("{path}.values"));
+        } else if values > CODES {
+            errors.add(
+                &format!("{path}.values"),
+                "too many: must have at most 255 values",
+            );
+        }
+    }
+}
+
 fn basics(path: &str, one: &Container, errors: &mut Errors) {
     errors.form(Form::Label, &format!("{path}.name"), &one.name);
     let image = one.image.as_deref().unwrap_or_default();
@@ -61,6 +102,7 @@ fn basics(path: &str, one: &Container, errors: &mut Errors) {
         one.restart_policy.as_ref(),
         &policies,
     );
+    restart_rules(path, one, errors);
     let policies = ["File", "FallbackToLogsOnError"];
     let policy = one.termination_message_policy.as_ref();
     errors.one_of(

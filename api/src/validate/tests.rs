@@ -462,6 +462,24 @@ fn probes_and_hooks() {
 }
 
 #[test]
+fn restart_rules() {
+    check(
+        "container: restartPolicy: Never, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}]",
+        &[],
+    );
+    check(
+        "container: restartPolicyRules: [{action: Stop, exitCodes: {operator: Is, values: []}}, {action: Restart}]",
+        &[
+            "c.restartPolicyRules: forbidden: give restartPolicy as well, for the exit codes that no rule names",
+            "c.restartPolicyRules[0].action: unsupported value \"Stop\": must be Restart",
+            "c.restartPolicyRules[0].exitCodes.operator: unsupported value \"Is\": must be In, NotIn",
+            "c.restartPolicyRules[0].exitCodes.values: required value",
+            "c.restartPolicyRules[1].exitCodes: required value",
+        ],
+    );
+}
+
+#[test]
 fn security() {
     check(
         "container: securityContext: {runAsUser: 1, runAsGroup: 1, capabilities: {add: [NET_ADMIN, CAP_CHOWN], drop: [ALL]}, seccompProfile: {type: RuntimeDefault}, procMount: Default}",

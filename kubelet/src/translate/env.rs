@@ -1,4 +1,4 @@
-//! The environment of a container, in the order Kubernetes builds it: image, `envFrom`, `env`. `HOME` is the user's unless
+//! The environment of a container, in the order Kubernetes builds it: image, services, `envFrom`, `env`. `HOME` is the user's unless
 //! one of them says otherwise.
 use super::{ContainerContext, TranslateError};
 use crate::state::PodRecord;
@@ -32,6 +32,9 @@ pub fn environment(
     {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
         set(&mut env, name, value);
+    }
+    for (name, value) in super::services::variables(ctx.pod.record) {
+        set(&mut env, &name, &value);
     }
     for source in ctx.container.env_from.iter().flatten() {
         for (name, value) in from_source(ctx, source)? {

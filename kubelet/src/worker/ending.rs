@@ -9,6 +9,8 @@ use std::path::Path;
 
 /// The most that is kept of a termination message, in bytes.
 const MESSAGE_LIMIT: usize = 4096;
+/// The most bytes of a log that stand in for one.
+const LOG_LIMIT: usize = 2048;
 /// The most lines of a log that stand in for a termination message.
 const LOG_LINES: usize = 80;
 
@@ -177,7 +179,7 @@ impl Worker {
             .filter_map(|line| line.splitn(4, ' ').nth(3))
             .collect();
         let text = words[words.len().saturating_sub(LOG_LINES)..].join("\n");
-        let cut = text.len().saturating_sub(MESSAGE_LIMIT);
+        let cut = text.len().saturating_sub(LOG_LIMIT);
         String::from_utf8_lossy(&text.as_bytes()[cut..]).into_owned()
     }
 

@@ -11,10 +11,10 @@ const DISK_CHECK: SignedDuration = SignedDuration::from_secs(10);
 impl Worker {
     /// Ends the pod because somebody asked for it.
     pub(super) fn stop_pod(&mut self, stop: StopRequest) {
-        let message = format!("stopping, {} s of grace", stop.grace_seconds);
+        let message = format!("{}, {} s of grace", stop.by.as_str(), stop.grace_seconds);
         self.reporter.event("Killing", None, message);
         self.state.reason = "Stopped".to_owned();
-        self.state.message = "stopped by request".to_owned();
+        self.state.message = stop.by.as_str().to_owned();
         self.begin_closing(stop.grace_seconds, Outcome::ByExitCodes);
     }
 
