@@ -34,6 +34,8 @@ pub async fn serve(node: Node) -> io::Result<()> {
     let Some(mut post) = Post::try_take(&node.paths)? else {
         return Ok(());
     };
+    // An agent refuses nothing; this is of a daemon that was killed.
+    let _ = fs_err::remove_file(node.paths.problems());
     let mut workers = Workers::new(&node);
     loop {
         post.open()?;

@@ -140,6 +140,7 @@ pub async fn run(
     finish(parts).await;
     let detached = manager.has_detached();
     drop(manager);
+    kubelet.problems.clear();
     if after == After::End && detached {
         agent::start(&kubelet.node.paths, &arguments)?;
     }

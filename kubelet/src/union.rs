@@ -187,7 +187,8 @@ impl Union {
             }
             (true, true) => {
                 let stopped = pod.record.stop.map(|stop| stop.by);
-                let again = matches!(stopped, Some(StopBy::Removed | StopBy::Replaced));
+                let again = matches!(stopped, Some(StopBy::Removed | StopBy::Replaced))
+                    || is_evicted(&pod.record);
                 if again || !wanted.is_content_of(&pod.record) {
                     decision.admit.push(wanted.record.clone());
                 }
@@ -278,6 +279,13 @@ fn winner<'a>(group: &'a [Arc<Candidate>], holder: Option<&Arc<StoredPod>>) -> &
     };
     let found = group.iter().find(exact).or(group.iter().find(near));
     found.unwrap_or(&group[0])
+}
+
+/// Whether the node ended the pod for its own sake: it comes back as soon as it is let in again.
+fn is_evicted(record: &PodRecord) -> bool {
+    let spec = record.pod.spec.as_ref();
+    let policy = spec.and_then(|spec| spec.restart_policy.as_deref());
+    record.eviction.is_some() && policy != Some("Never")
 }
 
 fn at(candidate: &Candidate) -> String {

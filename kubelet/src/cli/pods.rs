@@ -4,10 +4,12 @@ use super::{Failure, Global};
 use crate::control::{Client, Request};
 use crate::network::Network;
 use crate::paths::Paths;
+use crate::pods::Refusal;
 use crate::state::{ContainerState, Phase, PodRecord, PodState, Role, StoredPod, Termination};
 use crate::update::Update;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -56,6 +58,33 @@ impl Seen {
             lose(&mut pod.state, Timestamp::now());
         }
         Seen { pod, care }
+    }
+
+    /// A pod that a source wants and that is not let in: it has no record, and its status says why.
+    #[must_use]
+    pub fn refused(refusal: &Refusal) -> Self {
+        let meta = ObjectMeta {
+            name: Some(refusal.name.clone()),
+            namespace: Some(refusal.namespace.clone()),
+            ..ObjectMeta::default()
+        };
+        let pod = Pod {
+            metadata: meta,
+            ..Pod::default()
+        };
+        let mut record = PodRecord::new(pod, Timestamp::now());
+        record.origin.source = refusal.source;
+        record.origin.place.clone_from(&refusal.place);
+        let mut state = PodState::new(&record, "");
+        state.reason = "Refused".to_owned();
+        state.message.clone_from(&refusal.message);
+        Seen {
+            pod: StoredPod {
+                record: record.into(),
+                state,
+            },
+            care: Care::Over,
+        }
     }
 
     /// Whether nobody looks after it although the agent should.

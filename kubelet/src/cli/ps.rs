@@ -3,6 +3,7 @@ use super::format::{ListFormat, print_data, print_table, row};
 use super::output::{self, Output};
 use super::pods::{self, Care, Seen};
 use super::{Failure, Global, open};
+use crate::pods::Listing;
 use crate::state::{Phase, Role};
 use clap::Args;
 use jiff::Timestamp;
@@ -46,6 +47,8 @@ impl Ps {
     pub async fn execute(self, global: &Global) -> Result<u8, Failure> {
         open::require_root()?;
         let mut seen = pods::all(global, Output::detect(false)).await?;
+        let problems = Listing::read(&global.paths());
+        seen.extend(problems.refused.iter().map(Seen::refused));
         seen.retain(|seen| self.shows(seen));
         let host_ip = pods::host_ip(global);
         match self.output {
@@ -81,6 +84,7 @@ impl Ps {
                 let now = Timestamp::now();
                 rows.extend(seen.iter().map(|seen| columns.row(seen, host_ip, now)));
                 print_table(&rows)?;
+                explain(&problems, Output::detect(self.quiet));
             }
         }
         Ok(0)
@@ -93,6 +97,28 @@ impl Ps {
             .as_deref()
             .is_none_or(|namespace| record.namespace() == namespace);
         here && (self.all || seen.pod.state.phase != Phase::Succeeded)
+    }
+}
+
+/// Says why what is wanted does not run.
+fn explain(problems: &Listing, output: Output) {
+    for one in &problems.refused {
+        output.warn(&format!(
+            "pod {}/{} of {} {} is refused: {}",
+            one.namespace,
+            one.name,
+            one.source.as_str(),
+            one.place,
+            one.message
+        ));
+    }
+    for one in &problems.places {
+        output.warn(&format!(
+            "{} {}: {}",
+            one.source.as_str(),
+            one.place,
+            one.message
+        ));
     }
 }
 

@@ -70,6 +70,18 @@ pub struct Listing {
     pub places: Vec<BadPlace>,
 }
 
+impl Listing {
+    /// What the daemon of this host has written down; nothing where none runs.
+    #[must_use]
+    pub fn read(paths: &Paths) -> Self {
+        let serves = std::os::unix::net::UnixStream::connect(paths.agent_socket()).is_ok();
+        let text = fs_err::read(paths.problems()).ok().filter(|_| serves);
+        // What another version has written is of that version's concern.
+        text.and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default()
+    }
+}
+
 /// The listing as it is now. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Problems {
@@ -94,6 +106,12 @@ impl Problems {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Nothing is known any more: the daemon ends.
+    pub fn clear(&self) {
+        // It is not there if nothing was ever wrong.
+        let _ = fs_err::remove_file(&self.file);
     }
 
     /// Replaces the listing; what is new in it becomes an event.
