@@ -172,7 +172,11 @@ fn a_changed_manifest_updates_the_pod_or_replaces_it() {
     });
     assert_eq!(third["metadata"]["labels"]["version"], "three");
     host.rkubelet(&["logs", "p"]).run().ok().says("other");
-    assert_eq!(host.uids(), [uid(&third)], "nothing is left of the first one");
+    assert_eq!(
+        host.uids(),
+        [uid(&third)],
+        "nothing is left of the first one"
+    );
     daemon.stop();
 }
 
