@@ -63,7 +63,9 @@ const FIELDS: &[(&str, Treatment)] = &[
     ("spec.volumes[].configMap", Whole),
     ("spec.volumes[].downwardAPI", Whole),
     ("spec.volumes[].emptyDir", Whole),
+    ("spec.volumes[].gitRepo", Whole),
     ("spec.volumes[].hostPath", Whole),
+    ("spec.volumes[].image", Whole),
     ("spec.volumes[].name", Honoured),
     ("spec.volumes[].projected.defaultMode", Honoured),
     ("spec.volumes[].projected.sources[].configMap", Whole),
@@ -160,6 +162,20 @@ pub fn examine(pod: &Pod) -> Findings {
     findings
         .unsupported
         .retain(|path| path != "spec.os.name" || value["spec"]["os"]["name"] != "linux");
+    let volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    for (index, volume) in volumes.enumerate() {
+        let checked = volume
+            .git_repo
+            .as_ref()
+            .map_or(Ok(()), crate::volume::git::check);
+        if let Err(problem) = checked {
+            let problem = format!("spec.volumes[{index}].gitRepo.{problem}");
+            findings.unsupported.push(problem);
+        }
+    }
     findings
 }
 

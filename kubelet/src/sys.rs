@@ -41,6 +41,30 @@ fn mount_private(kind: &str, dir: &Path, options: &str) -> io::Result<rustix::io
     Ok(mounted.and_then(|()| rustix::mount::mount_change(dir, MountPropagationFlags::PRIVATE)))
 }
 
+/// move_mount(2): attaches a detached mount at `dir`.
+///
+/// # Errors
+/// Names the directory.
+pub(crate) fn attach_mount(mount: &OwnedFd, dir: &Path) -> io::Result<()> {
+    let flags = rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    let moved = rustix::mount::move_mount(mount, "", rustix::fs::CWD, dir, flags);
+    let private =
+        moved.and_then(|()| rustix::mount::mount_change(dir, MountPropagationFlags::PRIVATE));
+    named(dir, private)
+}
+
+/// Whether something is mounted at `dir`, by statx(2).
+///
+/// # Errors
+/// Names the directory.
+pub(crate) fn is_mount(dir: &Path) -> io::Result<bool> {
+    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    let stat = rustix::fs::statx(rustix::fs::CWD, dir, flags, StatxFlags::empty());
+    let stat = named(dir, stat)?;
+    Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 /// Whether the file system of `dir` is memory, by statfs(2).
 ///
 /// # Errors

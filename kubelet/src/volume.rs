@@ -1,20 +1,23 @@
 //! Volumes: a manifest's `volumes` -> directories on the host that containers get bound.
 //!
 //! ```text
-//!   manifest --ensure--> a directory of the host, per pod      empty, host, payload + atomic + memory
-//!            --open----> a descriptor, per container start     open + beneath: subPath, and nothing that leads out
+//!   manifest --prepare--> a directory of the host, per pod     empty, host, payload + atomic + memory, git, image
+//!            --open-----> a descriptor, per container start    open + beneath: subPath, and nothing that leads out
 //! ```
 //! What ends with the pod lies in the pod's own folders. What the kubelet writes lies in memory, and is written again from
 //! the pod's record after a reboot.
 mod atomic;
 mod beneath;
 mod empty;
+pub mod git;
 mod host;
+mod image;
 mod memory;
 mod open;
 mod payload;
 
 pub use host::HostKind;
+pub use image::images;
 pub use open::{Opened, Wanted, open};
 
 use self::atomic::Payload;
@@ -22,11 +25,15 @@ use self::beneath::Dir;
 use crate::paths::Paths;
 use crate::state::PodRecord;
 use crate::sys;
+use crate::update::Reporter;
+use crate::worker::Node;
 use k8s_openapi::api::core::v1::Volume;
 use rkube_api::quantity::Quantity;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Why a volume cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -61,11 +68,55 @@ pub enum Origin {
 /// The volumes of a pod, ready, by name.
 pub type Volumes = BTreeMap<String, Ready>;
 
-/// Makes the volumes of a pod, or finds them again: calling it twice changes nothing.
+/// Makes the volumes of a pod, or finds them again: calling it twice changes nothing but the files of those that are written
+/// from the pod's record. A repository or an image takes its time, until `cancel`.
 ///
 /// # Errors
 /// Names the volume and what to do.
-pub fn ensure(paths: &Paths, record: &PodRecord) -> Result<Volumes, VolumeError> {
+pub async fn prepare(
+    node: &Node,
+    record: &Arc<PodRecord>,
+    reporter: &Reporter,
+    cancel: &CancellationToken,
+) -> Result<Volumes, VolumeError> {
+    for (index, volume) in volumes(record).enumerate() {
+        let made = if let Some(source) = &volume.git_repo {
+            let wanted = git::Wanted {
+                node,
+                record,
+                source,
+                dir: &on_disk(&node.paths, record, volume),
+                index,
+                group: fs_group(record),
+                cancel,
+            };
+            git::ensure(wanted, reporter).await
+        } else if let Some(source) = &volume.image {
+            let dir = in_memory(&node.paths, record, volume);
+            tokio::select! {
+                made = image::ensure(node, record, source, &dir, reporter) => made,
+                () = cancel.cancelled() => Err("stopped while it was pulled".to_owned()),
+            }
+        } else {
+            Ok(())
+        };
+        made.map_err(|what| VolumeError {
+            volume: volume.name.clone(),
+            what,
+        })?;
+    }
+    let (paths, record) = (node.paths.clone(), record.clone());
+    let made = tokio::task::spawn_blocking(move || ensure(&paths, &record)).await;
+    made.unwrap_or_else(|_| {
+        Err(VolumeError {
+            volume: "all".to_owned(),
+            what: "interrupted".to_owned(),
+        })
+    })
+}
+
+/// What takes no time.
+fn ensure(paths: &Paths, record: &PodRecord) -> Result<Volumes, VolumeError> {
     let mut ready = Volumes::new();
     for volume in volumes(record) {
         let fail = |what: String| VolumeError {
@@ -150,10 +201,14 @@ fn ensure_one(paths: &Paths, record: &PodRecord, volume: &Volume) -> Result<Read
         let dir = in_memory(paths, record, volume);
         return write(&dir, &payload?, fs_group(record)).map(|()| own(dir, true));
     }
-    Err(
-        "is of a kind that is not supported; use emptyDir, hostPath, configMap, secret, downwardAPI or projected"
-            .to_owned(),
-    )
+    if volume.git_repo.is_some() {
+        return Ok(own(on_disk(paths, record, volume), false));
+    }
+    if volume.image.is_some() {
+        return Ok(own(in_memory(paths, record, volume), true));
+    }
+    Err("is of a kind that is not supported; use emptyDir, hostPath, configMap, secret, downwardAPI, projected, image or gitRepo"
+        .to_owned())
 }
 
 /// Writes the files of a volume that the kubelet keeps in memory.

@@ -43,6 +43,7 @@ use stop::{Closing, Outcome, Over};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use work::{Item, Report, Work};
 
 /// How soon a state is written again that could not be.
@@ -111,6 +112,8 @@ pub struct Worker {
     volumes_stale: bool,
     /// The task that makes the volumes.
     preparing: Option<AbortHandle>,
+    /// Tells that task that nobody needs them any more.
+    cancel: CancellationToken,
     works: BTreeMap<String, Item>,
     tasks: JoinSet<Report>,
     probes: BTreeMap<String, Probes>,
@@ -174,6 +177,7 @@ impl Worker {
             volumes_ready: false,
             volumes_stale: false,
             preparing: None,
+            cancel: CancellationToken::new(),
             works: BTreeMap::new(),
             tasks: JoinSet::new(),
             probes: BTreeMap::new(),

@@ -29,6 +29,7 @@ use rkube_init::record::layout::flag;
 
 pub use error::CompileError;
 pub use options::names as mount_options;
+pub use rootfs::layers_to_read;
 
 use crate::record::StartRecord;
 

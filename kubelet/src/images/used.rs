@@ -43,6 +43,10 @@ impl Used {
                 let name = library.parse(name).ok()?.to_string();
                 Some(library.store.find(&name).ok()??.id)
             });
+            // A name may mean another image by now than the one that is mounted.
+            for id in crate::volume::images(paths, pod.record.uid()) {
+                used.0.entry(id).or_default().insert(pod.record.full_name());
+            }
         }
         Ok(used)
     }

@@ -69,16 +69,20 @@ impl Worker {
             self.volumes_stale = true;
             return;
         }
-        let (paths, record) = (self.node.paths.clone(), self.record.clone());
+        let (node, record) = (self.node.clone(), self.record.clone());
         let (reporter, update) = (self.reporter.clone(), self.volumes_ready);
-        self.preparing = Some(self.tasks.spawn_blocking(move || {
+        let cancel = self.cancel.clone();
+        self.preparing = Some(self.tasks.spawn(async move {
             let since = Instant::now();
             let refreshed = if update {
-                volume::refresh(&paths, &record)
+                volume::refresh(&node.paths, &record)
             } else {
                 Ok(())
             };
-            let volumes = refreshed.and_then(|()| volume::ensure(&paths, &record));
+            let volumes = match refreshed {
+                Ok(()) => volume::prepare(&node, &record, &reporter, &cancel).await,
+                Err(err) => Err(err),
+            };
             reporter.timing("volumes", since);
             (None, Done::Volumes(volumes))
         }));

@@ -133,6 +133,7 @@ impl Worker {
         };
         self.closing = Some(closing);
         // What waits to be started never will.
+        self.cancel.cancel();
         self.works
             .retain(|_, item| !matches!(item.work, Work::Image | Work::Ready(_)));
         let ending: Vec<String> = self.works.keys().cloned().collect();

@@ -33,7 +33,7 @@ pub(super) fn compile(
                 volatile: *volatile,
             }),
         )?,
-        Rootfs::ReadOnlyOverlay { lowers } => read_only(lowers)?,
+        Rootfs::ReadOnlyOverlay { lowers } => read_only(lowers, 0)?,
     };
     draft.record.rootfs = Some(draft.add(tree));
     // Hooks expect to find the container's files and mounts below `root.path`.
@@ -77,8 +77,14 @@ fn bundle_tree(spec: &Spec, bundle: &Path) -> Result<OwnedFd, CompileError> {
     Ok(tree)
 }
 
+/// The layers of an image, the uppermost first, as a detached mount to look things up in: read-only, and neither set-user-id
+/// bits nor devices in it are honoured.
+pub fn layers_to_read(lowers: &[PathBuf]) -> Result<OwnedFd, CompileError> {
+    read_only(lowers, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV)
+}
+
 /// One layer needs no overlay.
-fn read_only(lowers: &[PathBuf]) -> Result<OwnedFd, CompileError> {
+fn read_only(lowers: &[PathBuf], attributes: u64) -> Result<OwnedFd, CompileError> {
     let tree = match lowers {
         [] => return Err(CompileError::invalid("rootfs", "the image has no layers")),
         [layer] => clone_tree(layer, false)
@@ -86,7 +92,9 @@ fn read_only(lowers: &[PathBuf]) -> Result<OwnedFd, CompileError> {
         lowers => overlay::mount(lowers, None)?,
     };
     let readonly = Attributes {
-        set: libc::MOUNT_ATTR_RDONLY,
+        set: libc::MOUNT_ATTR_RDONLY | attributes,
+        // A copy of a layer's directory must not be told of what is mounted there.
+        propagation: u32::try_from(libc::MS_PRIVATE).unwrap_or(0),
         ..Attributes::default()
     };
     let raw = std::os::fd::AsRawFd::as_raw_fd(&tree);

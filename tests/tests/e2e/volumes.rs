@@ -264,3 +264,218 @@ fn secrets_lie_in_memory() {
     running.wait();
     host.assert_no_pods(&uids);
 }
+
+/// A git server of the host's, with one repository `app` of two commits, the first of them tagged `v1`.
+struct GitServer(std::process::Child);
+
+impl GitServer {
+    fn start(host: &Host) -> Option<Self> {
+        let git = |arguments: &[&str]| {
+            let mut git = host.command("git");
+            git.args(["-c", "user.name=t", "-c", "user.email=t@example.com"]);
+            git.args(["-c", "init.defaultBranch=main", "-C"])
+                .arg(host.dir().join("repos/app"));
+            let done = git.args(arguments).output().unwrap();
+            assert!(done.status.success(), "git {arguments:?}: {done:?}");
+        };
+        if host.command("git").arg("--version").output().is_err() {
+            println!("SKIP a git repository: needs git");
+            return None;
+        }
+        let at = |name: &str| host.dir().join("repos/app").join(name);
+        std::fs::create_dir_all(at("sub")).unwrap();
+        git(&["init", "--quiet"]);
+        std::fs::write(at("file"), "first\n").unwrap();
+        std::fs::write(at("sub/run"), "#!/bin/sh\n").unwrap();
+        std::os::unix::fs::symlink("/etc", at("out")).unwrap();
+        let run = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(at("sub/run"), run).unwrap();
+        git(&["add", "."]);
+        git(&["commit", "--quiet", "-m", "first"]);
+        git(&["tag", "v1"]);
+        std::fs::write(at("file"), "second\n").unwrap();
+        git(&["commit", "--quiet", "-am", "second"]);
+        let mut daemon = host.command("git");
+        daemon.args([
+            "daemon",
+            "--export-all",
+            "--reuseaddr",
+            "--listen=127.0.0.1",
+            "--port=9418",
+        ]);
+        daemon.arg(format!(
+            "--base-path={}",
+            host.dir().join("repos").display()
+        ));
+        let server = GitServer(daemon.stderr(std::process::Stdio::null()).spawn().unwrap());
+        rkube_tests::eventually(10, "the git server answers", || {
+            let listing = ["ls-remote", "git://127.0.0.1/app"];
+            let answer = host.command("git").args(listing).output().ok()?;
+            answer.status.success().then_some(())
+        });
+        Some(server)
+    }
+}
+
+impl Drop for GitServer {
+    fn drop(&mut self) {
+        // It forks a process for each request; `git daemon` itself is one that git has started.
+        let children = format!("/proc/{0}/task/{0}/children", self.0.id());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        for pid in children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+        {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_repository_is_cloned_for_the_pod() {
+    let Some(host) = Host::new() else { return };
+    let Some(_server) = GitServer::start(&host) else {
+        return;
+    };
+    let url = "git://127.0.0.1/app";
+    let table = [
+        (json!({}), "app", "second"),
+        (json!({"directory": "."}), ".", "second"),
+        (
+            json!({"directory": "src/app", "revision": "v1"}),
+            "src/app",
+            "first",
+        ),
+    ];
+    for (more, dir, want) in table {
+        let source = with(json!({"repository": url}), more);
+        let script = format!(
+            "cd /v/{dir}; cat file; find . -user 0 | wc -l; find . ! -user 0; test -x sub/run && echo runs; echo x >new && echo writable"
+        );
+        let outcome = host
+            .run(&one(&script, json!({"gitRepo": source}), json!({})))
+            .ok();
+        let log = outcome.log("c");
+        let lines: Vec<&str> = log.lines().collect();
+        assert_eq!(lines[0], want, "{outcome}");
+        assert!(lines[1].parse::<u32>().unwrap() > 5, "{outcome}");
+        assert_eq!(lines[2..], ["runs", "writable"], "{outcome}");
+    }
+    // The group that shares the volume may write to all of it.
+    let shared = json!({"securityContext": {"runAsUser": 1001, "fsGroup": 2000}});
+    let source = json!({"gitRepo": {"repository": url}});
+    let script = "cd /v/app; echo x >>file && echo x >sub/new && stat -c %g . file sub sub/new";
+    let outcome = host.run(&one(script, source, shared)).ok();
+    assert_eq!(outcome.log("c"), "2000\n2000\n2000\n2000\n");
+    let uids = host.uids();
+    host.assert_no_pods(&uids);
+}
+
+/// A repository whose contents lead out is a volume whose parts lead out.
+#[test]
+fn links_of_a_repository_lead_nowhere() {
+    let Some(host) = Host::new() else { return };
+    let Some(_server) = GitServer::start(&host) else {
+        return;
+    };
+    let part = with(mount("v", "/v"), json!({"subPath": "app/out/passwd"}));
+    let volume = json!({"name": "v", "gitRepo": {"repository": "git://127.0.0.1/app"}});
+    let c = mounting("c", "cat /v", &[part]);
+    let outcome = host.run(&pod("p", &[c], json!({"volumes": [volume]})));
+    assert_eq!(outcome.code, 125, "{outcome}");
+    outcome.complains("leads out of the volume");
+}
+
+#[test]
+fn what_cannot_be_cloned_is_said() {
+    let Some(host) = Host::new() else { return };
+    let Some(_server) = GitServer::start(&host) else {
+        return;
+    };
+    let run = |source: Value| host.run(&one("true", json!({"gitRepo": source}), json!({})));
+    let outcome = run(json!({"repository": "git://127.0.0.1/none"}));
+    assert_eq!(outcome.code, 125, "{outcome}");
+    outcome.complains("git failed (128)");
+    let outcome = run(json!({"repository": "git://127.0.0.1/app", "revision": "none"}));
+    assert_eq!(outcome.code, 125, "{outcome}");
+    outcome.complains("invalid reference: none");
+    for repository in [
+        format!("file://{}/repos/app", host.dir().display()),
+        format!("{}/repos/app", host.dir().display()),
+        "ext::sh -c id".to_owned(),
+        "git@127.0.0.1:app".to_owned(),
+        "--upload-pack=id".to_owned(),
+    ] {
+        run(json!({"repository": repository}))
+            .code(2)
+            .complains("spec.volumes[0].gitRepo.repository: ");
+    }
+    let uids = host.uids();
+    host.assert_no_pods(&uids);
+}
+
+/// A server that accepts and says nothing holds the pod up, but not its end.
+#[test]
+fn a_clone_that_hangs_ends_with_its_pod() {
+    let Some(host) = Host::new() else { return };
+    let listen = || std::net::TcpListener::bind("127.0.0.1:9419").unwrap();
+    let silent = host.netns().inside(listen);
+    let source = json!({"gitRepo": {"repository": "git://127.0.0.1:9419/app"}});
+    let running = host.start(&one("true", source, json!({})));
+    let (_connection, _) = silent.accept().unwrap();
+    let uids = host.uids();
+    running.signal(rustix::process::Signal::INT);
+    let outcome = running.wait();
+    assert!(outcome.code > 0, "{outcome}");
+    host.assert_no_pods(&uids);
+}
+
+#[test]
+fn an_image_is_a_volume_to_read() {
+    let Some(host) = Host::new() else { return };
+    host.import(
+        "localhost/data:v1",
+        &rkube_tests::Rootfs::default()
+            .file("etc/conf", 0o644, "of the image\n")
+            .link("out", "/proc/self/root/etc")
+            .tar(),
+        &[],
+    );
+    let image = |reference: &str| json!({"image": {"reference": reference}});
+    let part = with(mount("v", "/conf"), json!({"subPath": "etc/conf"}));
+    let script = "cat /v/etc/conf /conf; for f in /v/new /v/etc/conf; do echo x 2>/dev/null >$f || echo read-only; done; grep -c ' /v .*ro,nosuid,nodev' /proc/mounts";
+    let c = mounting("c", script, &[mount("v", "/v"), part]);
+    let volume = with(json!({"name": "v"}), image("localhost/data:v1"));
+    let outcome = host.run(&pod("p", &[c], json!({"volumes": [volume]}))).ok();
+    assert_eq!(
+        outcome.log("c"),
+        "of the image\nof the image\nread-only\nread-only\n1\n"
+    );
+
+    // One of several layers, and one that a pod uses is kept.
+    let mut running = host.start(&one(
+        "cat /v/bin/busybox | wc -c; exec sleep 1000",
+        image(Host::IMAGE),
+        json!({}),
+    ));
+    running.await_stdout("c | ");
+    let removed = host.rkubelet(&["images", "rm", Host::IMAGE]).run();
+    assert_ne!(removed.code, 0, "{removed}");
+    let uids = host.uids();
+    running.signal(rustix::process::Signal::INT);
+    running.signal(rustix::process::Signal::INT);
+    running.wait();
+    host.assert_no_pods(&uids);
+
+    let outcome = host.run(&one(
+        "true",
+        json!({"image": {"reference": "localhost/none:v1", "pullPolicy": "Never"}}),
+        json!({}),
+    ));
+    assert_eq!(outcome.code, 125, "{outcome}");
+    outcome.complains("localhost/none:v1 is not on this host");
+}
