@@ -6,6 +6,14 @@
 //! ```
 //! The supervisor writes `<n>.log` for try n and renames it to `<n>.log.1` ... when it grows too large. A
 //! [`Tail`] holds the file it reads open, so that it reads a renamed file to its end before it takes up the new one.
+pub mod join;
+pub mod source;
+pub mod window;
+
+pub use join::Piece;
+pub use source::Source;
+pub use window::Window;
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;

@@ -13,6 +13,7 @@ mod connection;
 mod health;
 mod lenient;
 mod listen;
+mod logs;
 mod metrics;
 mod pki;
 mod pods;
@@ -63,6 +64,7 @@ pub struct Shared {
     pub closing: CancellationToken,
     tokens: Tokens,
     metrics: Metrics,
+    hub: logs::Hub,
     seats: Seats,
 }
 
@@ -108,6 +110,7 @@ impl Server {
             closing: hall.closing.clone(),
             tokens: Tokens::open(&node.paths, config.rkube.token_file.as_deref())?,
             metrics: Metrics::new(),
+            hub: logs::Hub::start(&node.registry)?,
             seats: hall.seats.clone(),
         }));
         let socket = listen::socket(&node.paths.api_socket())?;
@@ -136,7 +139,10 @@ impl Server {
 /// All routes, for those who may.
 fn router(api: &Api) -> Router {
     let checked = middleware::from_fn_with_state(api.clone(), caller::check);
-    let quick = Router::new().merge(watched()).merge(pods::routes());
+    let mut quick = Router::new().merge(watched()).merge(pods::routes());
+    if api.kubelet.config.enable_debugging_handlers {
+        quick = quick.merge(logs::routes());
+    }
     let routes = quick
         .layer(middleware::from_fn(in_time))
         .fallback(nothing)

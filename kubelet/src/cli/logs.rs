@@ -1,21 +1,16 @@
 //! `rkubelet logs`: what containers wrote, read from their log files; no process of ours needs to run.
 mod follow;
-mod join;
-mod source;
-mod window;
 
 use super::output::Output;
 use super::pods::{self, Seen};
 use super::{Failure, Global, open, time};
+use crate::logs::{Piece, Source, Window};
 use crate::state::StoredPod;
 use clap::Args;
 use follow::Watch;
 use jiff::Timestamp;
-use join::Piece;
-use source::Source;
 use std::io::{self, BufWriter, Write};
 use std::time::Duration;
-use window::Window;
 
 /// Print what a pod's containers wrote.
 #[derive(Clone, Debug, Args)]
@@ -125,7 +120,7 @@ impl Logs {
 fn print_all(sources: Vec<Source>, printer: &mut Printer) -> io::Result<()> {
     let now = Timestamp::now();
     for (index, mut source) in sources.into_iter().enumerate() {
-        while let Some(piece) = source.next()? {
+        while let Some(piece) = source.next_piece()? {
             let later = piece.time.parse::<Timestamp>().is_ok_and(|at| at > now);
             if later {
                 break;
@@ -147,7 +142,7 @@ fn follow_all(mut sources: Vec<Source>, mut watch: Watch, printer: &mut Printer)
         let over = watch.is_over(&sources);
         for (index, source) in sources.iter_mut().enumerate() {
             loop {
-                while let Some(piece) = source.next()? {
+                while let Some(piece) = source.next_piece()? {
                     printer.print(index, &piece)?;
                 }
                 if !source.next_try()? {

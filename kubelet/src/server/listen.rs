@@ -7,6 +7,7 @@ use super::pki::Pki;
 use super::seats::{Seat, Seats};
 use axum::Router;
 use rkube_net::Transport;
+use rustix::net::sockopt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -61,7 +62,7 @@ impl Hall {
         seat: Seat,
         router: Router,
     ) -> io::Result<()> {
-        stream.set_nodelay(true)?;
+        configure(&stream)?;
         let tls = pki.tls(stream.local_addr()?.ip());
         let handshake = TlsAcceptor::from(tls.config).accept(stream);
         let stream = tokio::time::timeout(HANDSHAKE, handshake)
@@ -87,7 +88,9 @@ impl Hall {
             return;
         };
         while let Some((stream, from)) = self.accept(|| listener.accept()).await {
-            if let Some(seat) = self.seats.stranger(from.ip()) {
+            if let Some(seat) = self.seats.stranger(from.ip())
+                && configure(&stream).is_ok()
+            {
                 self.serve(stream, Door::plain(from, seat), &router);
             }
         }
@@ -151,6 +154,16 @@ impl Hall {
             }
         }
     }
+}
+
+/// A client's host that has gone is noticed within two minutes, whatever the connection is for.
+fn configure(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(60))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(15))?;
+    sockopt::set_tcp_keepcnt(stream, 4)?;
+    Ok(())
 }
 
 /// Who has the port, where somebody has.

@@ -1,5 +1,6 @@
 //! `/pods`, `/runningpods`: the pods of this kubelet as v1 has them.
 use super::Api;
+use super::request_error::RequestError;
 use crate::state::StoredPod;
 use crate::status;
 use axum::extract::State;
@@ -32,6 +33,19 @@ async fn all(State(api): State<Api>) -> Response {
     let host_ip = api.kubelet.node.network.host_ip();
     let pods = api.kubelet.node.registry.list();
     list(pods.iter().map(|pod| with_status(pod, host_ip)))
+}
+
+/// The pod of that name.
+pub(super) fn named(
+    api: &Api,
+    namespace: &str,
+    name: &str,
+) -> Result<Arc<StoredPod>, RequestError> {
+    api.kubelet
+        .node
+        .registry
+        .named(namespace, name)
+        .ok_or_else(|| RequestError::not_found(format!("pod \"{namespace}/{name}\" not found")))
 }
 
 pub(super) fn with_status(pod: &Arc<StoredPod>, host_ip: Option<IpAddr>) -> Pod {

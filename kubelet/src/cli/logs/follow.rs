@@ -1,7 +1,7 @@
 //! Waiting for more to print: log files that grow, rotate or begin, and the pod's state.
 //!
 //! The kernel tells (inotify, a pidfd); nothing is asked for at intervals.
-use super::source::Source;
+use crate::logs::Source;
 use crate::paths::Paths;
 use crate::state::StoredPod;
 use inotify::{Inotify, WatchMask};

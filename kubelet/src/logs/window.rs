@@ -12,11 +12,11 @@ const CHUNK: u64 = 64 * 1024;
 
 /// Which lines are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Window {
+pub struct Window {
     /// At most so many, the last ones.
-    pub(super) tail: Option<u64>,
+    pub tail: Option<u64>,
     /// None that is older.
-    pub(super) since: Option<Timestamp>,
+    pub since: Option<Timestamp>,
 }
 
 impl Window {
@@ -24,7 +24,7 @@ impl Window {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub(super) fn start(&self, files: &[File]) -> io::Result<(usize, u64)> {
+    pub fn start(&self, files: &[File]) -> io::Result<(usize, u64)> {
         let tail = match self.tail {
             Some(lines) => last_lines(files, lines)?,
             None => (0, 0),

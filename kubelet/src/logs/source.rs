@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// Reads one container's log.
 #[derive(Debug)]
-pub(super) struct Source {
+pub struct Source {
     /// The container.
-    pub(super) container: String,
+    pub container: String,
     dir: PathBuf,
     attempt: u32,
     rotated: VecDeque<BufReader<File>>,
@@ -25,12 +25,7 @@ impl Source {
     ///
     /// # Errors
     /// When the files cannot be read, or there was no try before.
-    pub(super) fn open(
-        dir: &Path,
-        container: &str,
-        previous: bool,
-        window: &Window,
-    ) -> io::Result<Self> {
+    pub fn open(dir: &Path, container: &str, previous: bool, window: &Window) -> io::Result<Self> {
         let tries = tries(dir)?;
         let attempt = match (previous, tries.as_slice()) {
             (false, [.., last]) => *last,
@@ -75,7 +70,7 @@ impl Source {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub(super) fn next(&mut self) -> io::Result<Option<Piece>> {
+    pub fn next_piece(&mut self) -> io::Result<Option<Piece>> {
         while let Some(line) = self.next_entry()? {
             if let Some(piece) = self.joiner.push(line) {
                 return Ok(Some(piece));
@@ -101,7 +96,7 @@ impl Source {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub(super) fn next_try(&mut self) -> io::Result<bool> {
+    pub fn next_try(&mut self) -> io::Result<bool> {
         let Some(next) = tries(&self.dir)?
             .into_iter()
             .find(|attempt| *attempt > self.attempt)
@@ -114,13 +109,13 @@ impl Source {
     }
 
     /// What has not ended with a newline and never will.
-    pub(super) fn finish(&mut self) -> Vec<Piece> {
+    pub fn finish(&mut self) -> Vec<Piece> {
         self.joiner.finish()
     }
 
     /// The folder that its files are in.
     #[must_use]
-    pub(super) fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 }
@@ -178,7 +173,7 @@ mod tests {
 
     fn all(source: &mut Source) -> Vec<String> {
         let mut lines = Vec::new();
-        while let Some(piece) = source.next().unwrap() {
+        while let Some(piece) = source.next_piece().unwrap() {
             lines.push(String::from_utf8(piece.text).unwrap());
         }
         lines

@@ -1,20 +1,20 @@
 //! Entries of a log put together to lines: long lines are written in parts, and the two streams in turns.
-use crate::logs::{Line, Stream};
+use super::{Line, Stream};
 
 /// The most of one line that is kept back; what is longer comes out in pieces.
 const LINE_LIMIT: usize = 1 << 20;
 
 /// A line, or a piece of a very long one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub struct Piece {
     /// When its first part was written.
-    pub(super) time: String,
+    pub time: String,
     /// The bytes.
-    pub(super) text: Vec<u8>,
+    pub text: Vec<u8>,
     /// Whether the line began before.
-    pub(super) continues: bool,
+    pub continues: bool,
     /// Whether the line ends here.
-    pub(super) ends: bool,
+    pub ends: bool,
 }
 
 /// What is there of a line that has not ended.
@@ -28,14 +28,14 @@ struct Open {
 
 /// Puts the parts of one container's lines together.
 #[derive(Debug, Default)]
-pub(super) struct Joiner {
+pub struct Joiner {
     stdout: Open,
     stderr: Open,
 }
 
 impl Joiner {
     /// Takes the next entry; a piece comes out when one is complete.
-    pub(super) fn push(&mut self, line: Line) -> Option<Piece> {
+    pub fn push(&mut self, line: Line) -> Option<Piece> {
         let open = match line.stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
@@ -56,7 +56,7 @@ impl Joiner {
     }
 
     /// What is left when nothing more will come.
-    pub(super) fn finish(&mut self) -> Vec<Piece> {
+    pub fn finish(&mut self) -> Vec<Piece> {
         let open = [&mut self.stdout, &mut self.stderr];
         open.into_iter()
             .filter(|open| open.begun)
