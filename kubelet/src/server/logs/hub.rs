@@ -3,9 +3,9 @@ use crate::registry::{Change, Registry};
 use inotify::{Inotify, WatchDescriptor, WatchMask, Watches};
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -48,20 +48,20 @@ impl Hub {
     /// # Errors
     /// When the kernel gives no inotify instance.
     pub(in crate::server) fn start(registry: &Registry) -> io::Result<Self> {
-        let inotify = Inotify::init()?;
+        let mut inotify = Inotify::init()?;
         let hub = Hub(Arc::new(Mutex::new(Table {
             watches: inotify.watches(),
             next: 0,
             ears: BTreeMap::new(),
         })));
         let mut changes = registry.listen();
-        let mut inotify = AsyncFd::register(inotify)?;
+        let events = crate::sys::readable(inotify.as_fd().try_clone_to_owned()?)?;
         let own = Arc::downgrade(&hub.0);
         tokio::spawn(async move {
             let mut buffer = [0; 4096];
             loop {
                 let mut ready = tokio::select! {
-                    ready = inotify.readable_mut() => ready.ok(),
+                    ready = events.readable() => ready.ok(),
                     change = changes.recv() => {
                         let Some(hub) = own.upgrade().map(Hub) else { return };
                         match change {
@@ -76,7 +76,7 @@ impl Hub {
                     return;
                 };
                 let Some(ready) = &mut ready else { return };
-                match ready.get_inner_mut().read_events(&mut buffer) {
+                match inotify.read_events(&mut buffer) {
                     Ok(events) => {
                         for event in events {
                             // One without a watch says that others were lost.
@@ -221,7 +221,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_folder_that_comes_later_is_watched_then() {
-        let hub = Hub::start(&Registry::default()).unwrap();
+        let registry = Registry::default();
+        let hub = Hub::start(&registry).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let later = dir.path().join("later");
         let ear = hub.listen("u-1", &later).unwrap();
