@@ -5,9 +5,13 @@
 //! ```
 //! A source that fails says so and its last good set goes on; a file of a directory that turns bad is a [`Problem`] of
 //! that place alone, and what came from the place before goes on as well.
+mod backoff;
+pub mod client;
 pub mod content;
 pub mod file;
 pub mod http;
+mod speaker;
+pub mod url;
 
 use crate::admission::Companions;
 use crate::config::KubeletConfig;
@@ -83,24 +87,39 @@ pub struct Failed {
 /// Where sources deliver to: a source that is ahead of the kubelet waits.
 pub type Deliveries = mpsc::Sender<Delivery>;
 
-/// Starts all sources that the settings name. They end when nobody takes their deliveries any more.
+/// Starts all sources that the settings name, but for requests over HTTP. They end when nobody takes their deliveries any
+/// more.
 pub fn spawn(config: &KubeletConfig, node: &str, deliveries: &Deliveries) {
     if let Some(path) = &config.static_pod_path {
         let settings = file::Settings {
             path: path.clone(),
             period: config.file_check_frequency.get(),
-            naming: naming(config, node),
+            // With an API server all nodes' pods stand in one list, and the same file may lie on many nodes.
+            naming: naming(node, !config.rkube.api_servers.is_empty()),
         };
         file::spawn(settings, deliveries.clone());
     }
+    if let Some(url) = &config.static_pod_url {
+        let settings = url::Settings {
+            url: url.clone(),
+            headers: config.static_pod_url_header.clone(),
+            tls: client::TlsFiles {
+                ca: config.rkube.static_pod_url_ca_file.clone(),
+                cert: config.rkube.static_pod_url_cert_file.clone(),
+                key: config.rkube.static_pod_url_key_file.clone(),
+            },
+            period: config.http_check_frequency.get(),
+            patience: None,
+            naming: naming(node, true),
+        };
+        url::spawn(settings, deliveries.clone());
+    }
 }
 
-/// With an API server all nodes' pods stand in one list, and the same file may lie on many nodes.
-fn naming(config: &KubeletConfig, node: &str) -> Naming {
-    let shared = !config.rkube.api_servers.is_empty();
+fn naming(node: &str, append: bool) -> Naming {
     Naming {
         node: node.to_owned(),
-        append: shared,
+        append,
         uids: false,
     }
 }

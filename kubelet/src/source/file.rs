@@ -10,7 +10,8 @@ mod scan;
 mod watch;
 
 use super::content::{Content, Naming};
-use super::{Deliveries, Delivery, Failed, Problem, Set, Wanted};
+use super::speaker::Speaker;
+use super::{Deliveries, Problem, Set, Wanted};
 use crate::admission::Companions;
 use crate::state::SourceKind;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -53,29 +54,24 @@ pub fn spawn(settings: Settings, deliveries: Deliveries) -> JoinHandle<()> {
             .ok();
         let mut source = Source {
             settings,
-            deliveries,
+            speaker: Speaker::new(SourceKind::File, deliveries),
             watch,
             scan: Arc::default(),
-            told: None,
+            told: Arc::default(),
             took: Duration::ZERO,
         };
         while source.look().await.is_some() && source.wait().await.is_some() {}
     })
 }
 
-/// What was delivered last.
-enum Told {
-    Set(Arc<Scan>),
-    Failed(String),
-}
-
 struct Source {
     settings: Settings,
-    deliveries: Deliveries,
+    speaker: Speaker,
     watch: Option<Watch>,
     /// The last look that succeeded.
     scan: Arc<Scan>,
-    told: Option<Told>,
+    /// The last one that was delivered.
+    told: Arc<Scan>,
     /// How long the last scan took.
     took: Duration,
 }
@@ -84,22 +80,16 @@ impl Source {
     /// Looks once and delivers what is new; none if nobody wants to know.
     async fn look(&mut self) -> Option<()> {
         let mut result = self.settled().await?;
-        if result.is_err() && !matches!(self.told, Some(Told::Failed(_))) {
+        if result.is_err() && !self.speaker.has_failed() {
             tokio::time::sleep(GRACE).await;
             result = self.settled().await?;
         }
         match result {
             Ok(scan) => {
-                let scan = Arc::new(scan);
-                let news = match &self.told {
-                    Some(Told::Set(told)) => scan.differs(told),
-                    Some(Told::Failed(_)) | None => true,
-                };
-                self.scan = scan.clone();
-                if news {
-                    let set = set_of(&scan);
-                    self.told = Some(Told::Set(scan));
-                    return self.deliveries.send(Delivery::Set(set)).await.ok();
+                self.scan = Arc::new(scan);
+                if self.speaker.must_speak() || self.scan.differs(&self.told) {
+                    self.told = self.scan.clone();
+                    self.speaker.say(set_of(&self.scan)).await?;
                 }
                 Some(())
             }
@@ -148,18 +138,10 @@ impl Source {
     }
 
     async fn fail(&mut self, message: String) -> Option<()> {
-        if matches!(&self.told, Some(Told::Failed(told)) if *told == message) {
-            return Some(());
-        }
-        self.told = Some(Told::Failed(message.clone()));
-        let place = self.settings.path.to_string_lossy().into_owned();
+        let place = self.settings.path.to_string_lossy();
         // An error of the file system names the path itself.
         let message = message.replace(&format!("`{place}`"), "it");
-        let failed = Failed {
-            source: SourceKind::File,
-            problem: Problem { place, message },
-        };
-        self.deliveries.send(Delivery::Failed(failed)).await.ok()
+        self.speaker.fail(&place, message).await
     }
 
     /// Sleeps until there may be something to see; none if nobody wants to know. A directory that changes all the time
@@ -168,7 +150,6 @@ impl Source {
         tokio::time::sleep((self.took * 2).min(LONGEST_REST)).await;
         let again = self.scan.again().unwrap_or(self.settings.period);
         let until = Instant::now() + again.min(self.settings.period);
-        let closed = self.deliveries.clone();
         let heard = async {
             match &mut self.watch {
                 Some(watch) => watch.changed().await,
@@ -178,7 +159,7 @@ impl Source {
         tokio::select! {
             () = heard => Some(()),
             () = tokio::time::sleep_until(until) => Some(()),
-            () = closed.closed() => None,
+            () = self.speaker.closed() => None,
         }
     }
 }
@@ -186,7 +167,6 @@ impl Source {
 /// All that the good places hold, and what is wrong with the others.
 fn set_of(scan: &Scan) -> Set {
     let mut set = Set {
-        source: SourceKind::File,
         problems: scan.problems().collect(),
         ..Set::default()
     };

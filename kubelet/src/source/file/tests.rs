@@ -1,5 +1,6 @@
 //! A real directory, a real inotify, and a period so long that only inotify can be what was heard.
 use super::*;
+use crate::source::Delivery;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
