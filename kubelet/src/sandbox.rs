@@ -20,8 +20,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex, Notify};
+
+/// How long a process that was killed before its program ran may take to be gone.
+const UNSTARTED_WAIT: Duration = Duration::from_secs(2);
 
 /// Why a sandbox or a container in it could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -183,6 +187,7 @@ impl Sandbox {
         let owned = request.dir.clone();
         let dir = request.dir.clone();
         let found = blocking(move || {
+            drop_unstarted(Supervisor::connect(&owned)?)?;
             let mut supervisor = Supervisor::connect(&owned)?;
             let containers = supervisor.snapshot()?;
             request.renew_limits(&mut supervisor, &containers);
@@ -440,6 +445,29 @@ pub async fn remove(
     .await
 }
 
+/// Removes containers whose start was cut short before their program ran: they are started again from the beginning. On
+/// a connection of its own, so that their ends are not taken for those of the next try.
+fn drop_unstarted(mut supervisor: Supervisor) -> Result<(), SandboxError> {
+    let deadline = Instant::now() + UNSTARTED_WAIT;
+    loop {
+        let mut left = supervisor.snapshot()?;
+        left.retain(|container| container.exited.started == 0);
+        for container in &left {
+            match container.state {
+                ContainerState::Exited => supervisor.forget(&container.name)?,
+                // It may end by itself at the same time.
+                ContainerState::Parked | ContainerState::Starting | ContainerState::Running => {
+                    let _ = supervisor.kill_all(&container.name);
+                }
+            }
+        }
+        if left.is_empty() || Instant::now() > deadline {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn running(container: &Container) -> Running {
     Running {
         name: container.name.clone(),
@@ -453,7 +481,7 @@ fn exits_of(dir: &Path) -> Vec<Exit> {
     let records = rkube_runtime::supervisor::read_exits(dir).unwrap_or_default();
     let of_containers = records
         .iter()
-        .filter(|record| record.what == ExitOf::Container);
+        .filter(|record| record.what == ExitOf::Container && record.exited.started != 0);
     of_containers
         .map(|record| exit(record.name.as_str(), record.attempt, &record.exited, false))
         .collect()

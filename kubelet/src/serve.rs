@@ -111,7 +111,8 @@ pub async fn run(
     manager.take_up()?;
     post.open()?;
     let server = Server::start(&kubelet)?;
-    let parts = parts(&kubelet, deliveries);
+    let parts = parts(&kubelet, &deliveries);
+    drop(deliveries);
     sd::notify("READY=1");
     let after = {
         let mut managing = std::pin::pin!(manager.run(post, &kubelet.ending));
@@ -160,8 +161,8 @@ impl Kubelet {
 }
 
 /// Everything of the daemon beside its pods. Each part ends when `ending` is cancelled.
-fn parts(kubelet: &Kubelet, deliveries: mpsc::Sender<Delivery>) -> Vec<JoinHandle<()>> {
-    source::spawn(&kubelet.config, &kubelet.node.name, &deliveries);
+fn parts(kubelet: &Kubelet, deliveries: &mpsc::Sender<Delivery>) -> Vec<JoinHandle<()>> {
+    source::spawn(&kubelet.config, &kubelet.node.name, deliveries);
     vec![housekeeping::spawn(kubelet)]
 }
 

@@ -31,6 +31,8 @@ mod serve;
 mod settings;
 #[path = "e2e/support.rs"]
 mod support;
+#[path = "e2e/survival.rs"]
+mod survival;
 #[path = "e2e/terminal.rs"]
 mod terminal;
 #[path = "e2e/verbs.rs"]
