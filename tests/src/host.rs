@@ -40,6 +40,7 @@ pub struct Host {
     neighbour: OnceCell<NetNs>,
     image: OnceCell<()>,
     subnet: String,
+    root: Option<PathBuf>,
 }
 
 impl Host {
@@ -86,7 +87,16 @@ impl Host {
             neighbour: OnceCell::new(),
             image: OnceCell::new(),
             subnet: "10.77.0.0/16".to_owned(),
+            root: None,
         })
+    }
+
+    /// The same with `--root` on a disk of its own, which must outlive the host.
+    #[must_use]
+    pub fn on(disk: &crate::Disk) -> Option<Self> {
+        let mut host = Host::new()?;
+        host.root = Some(disk.path().join("lib"));
+        Some(host)
     }
 
     /// The directory of everything that is this host's.
@@ -97,7 +107,7 @@ impl Host {
     /// `--root`.
     #[must_use]
     pub fn root(&self) -> PathBuf {
-        self.dir().join("lib")
+        self.root.clone().unwrap_or_else(|| self.dir().join("lib"))
     }
     /// `--run-root`.
     #[must_use]
@@ -165,8 +175,20 @@ impl Host {
             .env("RKUBELET_RUN_ROOT", self.run_root())
             .env("RKUBELET_LOG_ROOT", self.log_root())
             .env("RKUBELET_POD_SUBNET", &self.subnet)
+            .env("RKUBELET_CONFIG_FILE", self.settings())
             .env("RUST_BACKTRACE", "0");
         command
+    }
+
+    /// The settings of a daemon that is given none: the tests' machine may be short of disk, and that is no business
+    /// of theirs.
+    fn settings(&self) -> PathBuf {
+        let path = self.dir().join("settings.yaml");
+        if !path.exists() {
+            let text = "{evictionHard: {memory.available: 1Mi}, imageGCHighThresholdPercent: 100}\n";
+            std::fs::write(&path, text).expect("a new file");
+        }
+        path
     }
 
     /// The busybox image, imported on first use; its name.

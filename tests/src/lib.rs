@@ -17,6 +17,7 @@
 )]
 mod clean;
 mod daemon;
+mod disk;
 mod host;
 mod image;
 mod invocation;
@@ -26,6 +27,7 @@ mod snapshot;
 mod wait;
 
 pub use daemon::{Answer, Daemon};
+pub use disk::Disk;
 pub use host::{Host, rkubelet_path};
 pub use image::{Rootfs, busybox_image};
 pub use invocation::{Invocation, Outcome, Running};

@@ -13,6 +13,8 @@ mod detached;
 mod environment;
 #[path = "e2e/hostile.rs"]
 mod hostile;
+#[path = "e2e/housekeeping.rs"]
+mod housekeeping;
 #[path = "e2e/manifests.rs"]
 mod manifests;
 #[path = "e2e/pods.rs"]
