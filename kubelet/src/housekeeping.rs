@@ -18,6 +18,7 @@ pub mod node;
 mod round;
 pub mod signals;
 mod stall;
+pub mod storage;
 mod vitals;
 
 pub use vitals::Vitals;

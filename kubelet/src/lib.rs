@@ -8,7 +8,6 @@ pub mod change;
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod disk;
 pub mod error;
 pub mod etc;
 pub mod events;

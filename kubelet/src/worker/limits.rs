@@ -2,10 +2,11 @@
 use super::Worker;
 use super::stop::Outcome;
 use super::work::Done;
+use crate::housekeeping::storage;
 use crate::state::{Eviction, StopRequest};
 use jiff::{SignedDuration, Timestamp};
 
-/// How often the volumes with a limit on disk are measured. Only pods that have one pay for it.
+/// How often what has a limit on disk is measured. Only pods that have one pay for it.
 const DISK_CHECK: SignedDuration = SignedDuration::from_secs(10);
 
 impl Worker {
@@ -38,35 +39,26 @@ impl Worker {
         self.begin_closing(grace_seconds, Outcome::Halted);
     }
 
-    /// Begins to measure the volumes that have a limit on disk, if it is time.
+    /// Begins to measure what has a limit on disk, if it is time.
     pub(super) fn measure_disks(&mut self) {
         let now = Timestamp::now();
         if self.disk_check.is_some_and(|at| at > now) {
             return;
         }
-        let limits = crate::volume::disk_limits(&self.node.paths, &self.record);
+        let limits = storage::limits(&self.node.paths, &self.record);
         self.disk_check = None;
         if limits.is_empty() {
             return;
         }
         self.disk_check = now.checked_add(DISK_CHECK).ok();
-        self.tasks.spawn_blocking(move || {
-            let used = limits.into_iter().filter_map(|(name, dir, limit)| {
-                let used = crate::disk::usage(&dir).ok()?;
-                Some((name, used, limit))
-            });
-            (None, Done::Disk(used.collect()))
-        });
+        self.tasks
+            .spawn_blocking(move || (None, Done::Disk(storage::exceeded(&limits))));
     }
 
-    /// Evicts the pod when an emptyDir on disk has outgrown its sizeLimit.
-    pub(super) fn disk_done(&mut self, used: Vec<(String, u64, u64)>) {
-        let over = used.into_iter().find(|(_, used, limit)| used > limit);
-        let Some((name, used, limit)) = over.filter(|_| self.closing.is_none()) else {
-            return;
-        };
-        let message =
-            format!("emptyDir volume \"{name}\" holds {used} bytes, over its sizeLimit of {limit}");
-        self.end_badly("Evicted", &message, self.grace());
+    /// Evicts the pod when it has outgrown a limit on disk.
+    pub(super) fn disk_done(&mut self, exceeded: Option<String>) {
+        if let Some(message) = exceeded.filter(|_| self.closing.is_none()) {
+            self.end_badly("Evicted", &message, self.grace());
+        }
     }
 }

@@ -57,8 +57,8 @@ pub(super) enum Done {
     Signalled,
     /// The pod's volumes.
     Volumes(Result<Volumes, VolumeError>),
-    /// The volumes that have a limit on disk: name, bytes used, limit.
-    Disk(Vec<(String, u64, u64)>),
+    /// Which limit on disk is exceeded, if one is.
+    Disk(Option<String>),
 }
 
 /// The end of a task: of which container (none is the pod), and what it reports.
@@ -133,7 +133,7 @@ impl Worker {
     fn pod_task_done(&mut self, done: Done) {
         match done {
             Done::Volumes(volumes) => self.volumes_done(volumes),
-            Done::Disk(used) => self.disk_done(used),
+            Done::Disk(exceeded) => self.disk_done(exceeded),
             Done::Image(_) | Done::PostStart(_) | Done::PreStop(_) | Done::Signalled => {}
         }
     }

@@ -253,7 +253,8 @@ fn images_go_by_threshold_unless_pinned_or_used() {
 fn only_the_newest_dead_pods_are_kept() {
     let Some(host) = Host::new() else { return };
     for name in ["first", "second", "third"] {
-        host.detach(&pod(name, &[sh("c", "sleep 0.3")], json!({}))).ok();
+        host.detach(&pod(name, &[sh("c", "sleep 0.3")], json!({})))
+            .ok();
         host.await_phase(name, "Succeeded");
     }
     host.manifest("job", &pod("job", &[sh("c", "echo job")], json!({})));
@@ -409,4 +410,89 @@ fn rules_that_somebody_flushed_are_written_again() {
         repaired.iter().any(|what| what.contains("written anew")),
         "{repaired:?}"
     );
+}
+
+#[test]
+fn a_pod_over_its_limits_on_disk_is_evicted() {
+    let Some(host) = Host::new() else { return };
+    let write = |file: &str| {
+        format!(
+            "dd if=/dev/zero of={file} bs=1M count=3 2>/dev/null; echo written; \
+             trap 'exit 0' TERM; while :; do sleep 0.05; done"
+        )
+    };
+    let limit = json!({"resources": {"limits": {"ephemeral-storage": "2Mi"}}});
+    let always = json!({"restartPolicy": "Always"});
+    let volume = json!({"volumes": [{"name": "data", "emptyDir": {"sizeLimit": "2Mi"}}], "restartPolicy": "Always"});
+    let mount = json!({"volumeMounts": [{"name": "data", "mountPath": "/data"}]});
+    host.manifest(
+        "layer",
+        &pod(
+            "layer",
+            &[with(sh("c", &write("/held")), limit.clone())],
+            always.clone(),
+        ),
+    );
+    host.manifest(
+        "volume",
+        &pod(
+            "volume",
+            &[with(sh("c", &write("/data/held")), mount)],
+            volume,
+        ),
+    );
+    host.manifest(
+        "within",
+        &pod(
+            "within",
+            &[with(sh("c", "echo written; sleep 600"), limit)],
+            always,
+        ),
+    );
+    let _daemon = host.serve(&[]);
+    for (name, words) in [
+        (
+            "layer",
+            "Container c exceeded its local ephemeral storage limit \"2Mi\"",
+        ),
+        (
+            "volume",
+            "Usage of EmptyDir volume \"data\" exceeds the limit \"2Mi\"",
+        ),
+    ] {
+        let evicted = eventually(40, &format!("{name} is evicted"), || {
+            host.listed(name)
+                .filter(|pod| status(pod, "reason") == "Evicted")
+        });
+        let message = status(&evicted, "message");
+        assert!(message.starts_with(words), "{message}");
+    }
+    assert_eq!(status(&host.listed("within").unwrap(), "phase"), "Running");
+}
+
+#[test]
+fn a_disk_without_any_room_ends_no_pod() {
+    let Some(disk) = Disk::new(64) else { return };
+    let Some(host) = Host::on(&disk) else { return };
+    let script = "trap 'exit 0' TERM; until [ -e /run/end ]; do sleep 0.05; done; exit 7";
+    let tmp = json!({"volumeMounts": [{"name": "run", "mountPath": "/run"}]});
+    let volumes = json!({"volumes": [{"name": "run", "emptyDir": {"medium": "Memory"}}]});
+    host.manifest("job", &pod("job", &[with(sh("c", script), tmp)], volumes));
+    let quiet =
+        json!({"evictionHard": {"memory.available": "1Mi"}, "imageGCHighThresholdPercent": 100});
+    let _daemon = serve_with(&host, quiet);
+    host.await_phase("job", "Running");
+    let filler = disk.fill(0);
+    host.rkubelet(&["exec", "job", "--", "touch", "/run/end"])
+        .run()
+        .ok();
+    // What cannot be written down now is written down once there is room, and the exit code is not lost.
+    eventually(20, "the supervisor has nothing left to run", || {
+        let processes = host.rkubelet(&["exec", "job", "--", "true"]).run();
+        (processes.code != 0).then_some(())
+    });
+    std::fs::remove_file(filler).unwrap();
+    let ended = host.await_phase("job", "Failed");
+    let code = &ended["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"];
+    assert_eq!(*code, 7);
 }
