@@ -185,7 +185,8 @@ impl Host {
     fn settings(&self) -> PathBuf {
         let path = self.dir().join("settings.yaml");
         if !path.exists() {
-            let text = "{evictionHard: {memory.available: 1Mi}, imageGCHighThresholdPercent: 100}\n";
+            let text =
+                "{evictionHard: {memory.available: 1Mi}, imageGCHighThresholdPercent: 100}\n";
             std::fs::write(&path, text).expect("a new file");
         }
         path

@@ -1,7 +1,8 @@
 //! Who goes when the node runs short, and who is not let in meanwhile: the documented order.
 //!
 //! Those that use more than they asked for go first, of these those of the lowest priority, of these the one that is
-//! furthest over its request. A pod within its requests goes only when nobody else is left; a critical one never.
+//! furthest over its request. A pod within its requests goes only when nobody else is left; a critical one never, and none
+//! that has next to nothing on a disk that is full.
 use super::signals::{Condition, Met, Signal};
 use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
 use rkube_api::qos::{QosClass, class};
@@ -123,7 +124,7 @@ fn units(text: &str, resource: &str) -> u64 {
 pub fn rank<'a>(pods: &[Candidate<'a>], signal: Signal) -> Vec<Candidate<'a>> {
     let mut order: Vec<Candidate<'a>> = pods
         .iter()
-        .filter(|pod| !is_critical(pod.spec))
+        .filter(|pod| !is_critical(pod.spec) && account(pod, signal).0 >= worth(signal))
         .cloned()
         .collect();
     order.sort_by_cached_key(|pod| {
@@ -139,6 +140,15 @@ pub fn rank<'a>(pods: &[Candidate<'a>], signal: Signal) -> Vec<Candidate<'a>> {
         )
     });
     order
+}
+
+/// What a pod must use for its end to be of any help: a disk that others have filled is no reason to end the pods.
+fn worth(signal: Signal) -> u64 {
+    match signal {
+        Signal::NodefsAvailable | Signal::ImagefsAvailable => 1 << 20,
+        Signal::NodefsInodesFree | Signal::ImagefsInodesFree => 100,
+        Signal::MemoryAvailable | Signal::PidAvailable => 0,
+    }
 }
 
 /// What the pod uses of what is short, and what it asked for.
@@ -159,13 +169,6 @@ pub fn victim(pods: &[Candidate<'_>], met: &Met, most_grace: u32) -> Option<Vict
     let signal = met.threshold.signal;
     let first = rank(pods, signal).into_iter().next()?;
     let (used, asked) = account(&first, signal);
-    let text = |units: u64| {
-        let units = i64::try_from(units).unwrap_or(i64::MAX);
-        match signal.is_bytes() {
-            true => Quantity::from_bytes(units).to_string(),
-            false => units.to_string(),
-        }
-    };
     let own = first.spec.termination_grace_period_seconds.unwrap_or(30);
     let own = u32::try_from(own).unwrap_or(0);
     Some(Victim {
@@ -173,8 +176,8 @@ pub fn victim(pods: &[Candidate<'_>], met: &Met, most_grace: u32) -> Option<Vict
         message: format!(
             "{} Pod was using {}, request is {}.",
             met.message(),
-            text(used),
-            text(asked)
+            signal.amount(used),
+            signal.amount(asked)
         ),
         grace_seconds: match met.threshold.grace {
             None => 0,

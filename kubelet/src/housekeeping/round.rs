@@ -9,6 +9,11 @@ use crate::serve::Kubelet;
 use crate::state::{Eviction, StoredPod};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two searches for what nobody uses, while a disk is full.
+const RECLAIM_EVERY: Duration = Duration::from_secs(30);
 
 /// What is remembered from round to round.
 #[derive(Debug)]
@@ -17,6 +22,8 @@ pub(super) struct Rounds {
     thresholds: Vec<Threshold>,
     pressure: Pressure,
     transition: SignedDuration,
+    /// When unused things were last looked for.
+    reclaimed: Option<Instant>,
 }
 
 /// How the node is after a round.
@@ -24,7 +31,7 @@ pub(super) struct Rounds {
 pub(super) enum After {
     /// Nothing is short.
     Calm,
-    /// Something is, and a pod is on its way out, or would be if one may go.
+    /// Something is, and it is being done about.
     Strained,
 }
 
@@ -35,6 +42,7 @@ impl Rounds {
             thresholds: super::vitals::thresholds(&kubelet.config),
             pressure: Pressure::default(),
             transition: SignedDuration::try_from(transition).unwrap_or(SignedDuration::MAX),
+            reclaimed: None,
             kubelet: kubelet.clone(),
         }
     }
@@ -57,17 +65,16 @@ impl Rounds {
         let Some(met) = outcome.act.first() else {
             return After::Calm;
         };
-        self.relieve(*met).await;
-        After::Strained
+        self.relieve(*met).await
     }
 
     /// Frees what nobody uses; evicts one pod where that is not enough.
-    async fn relieve(&self, met: Met) {
-        let node = &self.kubelet.node;
+    async fn relieve(&mut self, met: Met) -> After {
+        let node = self.kubelet.node.clone();
+        let signal = met.threshold.signal;
         let what = format!(
-            "attempting to reclaim {}: {}",
-            met.threshold.signal.resource(),
-            met.message()
+            "attempting to reclaim {}: {signal} is under its threshold",
+            signal.resource()
         );
         node.events
             .append(NodeEvent::node("EvictionThresholdMet", what).warning());
@@ -75,18 +82,31 @@ impl Rounds {
         let running = || pods.iter().filter(|pod| !pod.state.phase.ended());
         // What the last one frees is not to be had before it has gone.
         if running().any(|pod| pod.record.eviction.is_some()) {
-            return;
+            return After::Strained;
         }
-        if met.threshold.signal.condition() == Condition::Disk && self.reclaim(met).await {
-            return;
+        if signal.condition() == Condition::Disk && self.may_reclaim() && self.reclaim(met).await {
+            return After::Strained;
         }
         let candidates: Vec<Arc<StoredPod>> = running()
             .filter(|pod| pod.record.is_lasting() && pod.record.stop.is_none())
             .cloned()
             .collect();
-        if let Some((uid, eviction)) = self.choose(candidates, met).await {
-            self.kubelet.pods.ask(&uid, Command::Evict(eviction)).await;
+        let Some((uid, eviction)) = self.choose(candidates, met).await else {
+            // Nothing helps: what else fills the node is not ours to remove.
+            return After::Calm;
+        };
+        self.kubelet.pods.ask(&uid, Command::Evict(eviction)).await;
+        After::Strained
+    }
+
+    /// A disk that others keep full is not searched at every look.
+    fn may_reclaim(&mut self) -> bool {
+        let now = Instant::now();
+        let may = self.reclaimed.is_none_or(|at| now >= at + RECLAIM_EVERY);
+        if may {
+            self.reclaimed = Some(now);
         }
+        may
     }
 
     async fn choose(&self, pods: Vec<Arc<StoredPod>>, met: Met) -> Option<(String, Eviction)> {

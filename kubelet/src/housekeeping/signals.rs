@@ -72,13 +72,23 @@ impl Signal {
             Signal::PidAvailable => "pids",
         }
     }
-    /// Whether it counts bytes.
+    /// An amount of it for people: bytes with a suffix, a number of anything else.
     #[must_use]
-    pub fn is_bytes(self) -> bool {
-        matches!(
-            self,
-            Signal::MemoryAvailable | Signal::NodefsAvailable | Signal::ImagefsAvailable
-        )
+    pub fn amount(self, units: u64) -> String {
+        match self {
+            Signal::MemoryAvailable | Signal::NodefsAvailable | Signal::ImagefsAvailable => {
+                // A percentage of a disk is seldom a round number.
+                let whole = if units > 1 << 20 {
+                    units >> 10 << 10
+                } else {
+                    units
+                };
+                Quantity::from_bytes(i64::try_from(whole).unwrap_or(i64::MAX)).to_string()
+            }
+            Signal::NodefsInodesFree | Signal::ImagefsInodesFree | Signal::PidAvailable => {
+                units.to_string()
+            }
+        }
     }
 }
 
@@ -248,18 +258,11 @@ impl Met {
     #[must_use]
     pub fn message(&self) -> String {
         let (signal, observed) = (self.threshold.signal, self.observed);
-        let amount = |units: u64| {
-            let units = i64::try_from(units).unwrap_or(i64::MAX);
-            match signal.is_bytes() {
-                true => Quantity::from_bytes(units).to_string(),
-                false => units.to_string(),
-            }
-        };
         format!(
             "The node was low on resource: {}. Threshold quantity: {}, available: {}.",
             signal.resource(),
-            amount(self.threshold.amount.of(observed.capacity)),
-            amount(observed.available),
+            signal.amount(self.threshold.amount.of(observed.capacity)),
+            signal.amount(observed.available),
         )
     }
     /// What is missing.

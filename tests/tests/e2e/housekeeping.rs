@@ -23,7 +23,10 @@ fn holder(name: &str, mib: u64, requests: Value, more: Value) -> String {
 }
 
 fn serve_with(host: &Host, settings: Value) -> Daemon {
-    let file = host.file("kubelet.yaml", settings.to_string());
+    // The tests' machine may be short of disk.
+    let usual =
+        json!({"evictionHard": {"memory.available": "1Mi"}, "imageGCHighThresholdPercent": 100});
+    let file = host.file("kubelet.yaml", with(usual, settings).to_string());
     host.serve(&["--config-file", &file])
 }
 
@@ -52,6 +55,12 @@ fn await_log(host: &Host, name: &str, words: &str) {
         let logs = host.rkubelet(&["logs", name]).run();
         logs.stdout.contains(words).then_some(())
     });
+}
+
+/// The pod, once it was evicted and is over.
+fn evicted(host: &Host, name: &str) -> Option<Value> {
+    let pod = host.listed(name)?;
+    (status(&pod, "reason") == "Evicted" && status(&pod, "phase") == "Failed").then_some(pod)
 }
 
 fn status<'a>(pod: &'a Value, field: &str) -> &'a str {
@@ -93,11 +102,7 @@ fn memory_pressure_evicts_in_the_documented_order() {
     let mut gone: Vec<(String, &str)> = ["within", "over", "effort", "important"]
         .into_iter()
         .map(|name| {
-            let pod = eventually(40, &format!("{name} is evicted"), || {
-                host.listed(name)
-                    .filter(|pod| status(pod, "reason") == "Evicted")
-            });
-            assert_eq!(status(&pod, "phase"), "Failed");
+            let pod = eventually(40, &format!("{name} is evicted"), || evicted(&host, name));
             let message = status(&pod, "message");
             assert!(
                 message.starts_with("The node was low on resource: memory. Threshold quantity:"),
@@ -182,10 +187,7 @@ fn a_full_disk_takes_unused_images_before_pods() {
     );
     std::fs::remove_file(filler).unwrap();
     let _filler = disk.fill(30 * MI);
-    let large = eventually(40, "the largest pod goes", || {
-        host.listed("large")
-            .filter(|pod| status(pod, "reason") == "Evicted")
-    });
+    let large = eventually(40, "the largest pod goes", || evicted(&host, "large"));
     let message = status(&large, "message");
     assert!(
         message.contains("low on resource: ephemeral-storage"),
@@ -460,10 +462,7 @@ fn a_pod_over_its_limits_on_disk_is_evicted() {
             "Usage of EmptyDir volume \"data\" exceeds the limit \"2Mi\"",
         ),
     ] {
-        let evicted = eventually(40, &format!("{name} is evicted"), || {
-            host.listed(name)
-                .filter(|pod| status(pod, "reason") == "Evicted")
-        });
+        let evicted = eventually(40, &format!("{name} is evicted"), || evicted(&host, name));
         let message = status(&evicted, "message");
         assert!(message.starts_with(words), "{message}");
     }
@@ -478,9 +477,7 @@ fn a_disk_without_any_room_ends_no_pod() {
     let tmp = json!({"volumeMounts": [{"name": "run", "mountPath": "/run"}]});
     let volumes = json!({"volumes": [{"name": "run", "emptyDir": {"medium": "Memory"}}]});
     host.manifest("job", &pod("job", &[with(sh("c", script), tmp)], volumes));
-    let quiet =
-        json!({"evictionHard": {"memory.available": "1Mi"}, "imageGCHighThresholdPercent": 100});
-    let _daemon = serve_with(&host, quiet);
+    let _daemon = host.serve(&[]);
     host.await_phase("job", "Running");
     let filler = disk.fill(0);
     host.rkubelet(&["exec", "job", "--", "touch", "/run/end"])

@@ -12,7 +12,7 @@ fn the_file_is_read_and_flags_win() {
     host.manifest("web", &pod("web", &[with(sh("c", SLEEP), node)], json!({})));
     let file = host.file(
         "kubelet.yaml",
-        "cgroupDriver: systemd\nport: 10251\nstaticPodPath: nowhere\nrkube: {nodeName: minion-7}\n",
+        "cgroupDriver: systemd\nevictionHard: {memory.available: 1Mi}\nport: 10251\nstaticPodPath: nowhere\nrkube: {nodeName: minion-7}\n",
     );
     // The harness says --config, which wins over staticPodPath.
     let daemon = host.serve(&["--config-file", &file, "-v=0"]);

@@ -84,12 +84,17 @@ fn disks_inodes_and_pids() {
         pids,
         ..Usage::default()
     };
-    let asked = json!({"ephemeral-storage": "100"});
+    const HUNDRED: u64 = 100;
+    let asked = json!({"ephemeral-storage": "100Mi"});
     let pods = [
-        ("asked", pod(0, &asked), uses(99, 3, 5)),
-        ("low", pod(-5, &json!({})), uses(10, 1, 1)),
-        ("hungry", pod(0, &json!({})), uses(50, 9, 1)),
+        ("asked", pod(0, &asked), uses(99 * MI, 3 * HUNDRED, 5)),
+        ("low", pod(-5, &json!({})), uses(10 * MI, HUNDRED, 1)),
+        ("hungry", pod(0, &json!({})), uses(50 * MI, 9 * HUNDRED, 1)),
     ];
+    let idle = [("idle", pod(0, &json!({})), uses(MI - 1, HUNDRED - 1, 1))];
+    check(Signal::NodefsAvailable, &idle, &[]);
+    check(Signal::ImagefsInodesFree, &idle, &[]);
+    check(Signal::PidAvailable, &idle, &["idle"]);
     check(Signal::NodefsAvailable, &pods, &["low", "hungry", "asked"]);
     check(Signal::ImagefsAvailable, &pods, &["low", "hungry", "asked"]);
     check(Signal::NodefsInodesFree, &pods, &["low", "hungry", "asked"]);
