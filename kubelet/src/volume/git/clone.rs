@@ -1,7 +1,7 @@
 //! git in a container of its own.
 use super::Wanted;
-use crate::disk;
 use crate::housekeeping::limits::PodLimits;
+use crate::housekeeping::measure;
 use crate::paths::create_private;
 use crate::sandbox::{self, ContainerRequest, Exit, Sandbox, SandboxEvent, SandboxRequest};
 use crate::translate::security;
@@ -137,8 +137,8 @@ impl Clone {
                 }
                 _ = look.tick() => {
                     let target = self.target.clone();
-                    let used = tokio::task::spawn_blocking(move || disk::usage(&target)).await;
-                    if matches!(used, Ok(Ok(used)) if used > LARGEST) {
+                    let used = tokio::task::spawn_blocking(move || measure::tree(&target)).await;
+                    if matches!(used, Ok((used, _)) if used > LARGEST) {
                         return Err(format!("the repository is larger than {} MiB", LARGEST >> 20));
                     }
                 }
