@@ -41,6 +41,7 @@ needs() {
   echo "etcdctl etcd-client etcd"
   echo "git git git-core"
   echo "python3 python3 python3"
+  echo "python3:grpc python3-grpcio python3-grpcio"
   [[ $1 == test ]] && return
   echo "conmon conmon conmon"
   echo "netavark netavark netavark"
@@ -53,6 +54,8 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/lib/podman:/usr/libexec/podman
 
 have() {
   local name
+  # A module of the system's Python.
+  [[ $1 == python3:* ]] && { /usr/bin/python3 -c "import ${1#*:}" 2>/dev/null; return; }
   for name in ${1//|/ }; do
     command -v "$name" >/dev/null && return
   done

@@ -4,6 +4,7 @@
 //! blocking threads, and its descriptor wakes the worker when something has happened.
 mod exec;
 mod request;
+mod tree;
 
 pub use exec::{ExecError, ExecOutcome, ExecSpec, Executor, exec};
 pub use request::{ContainerRequest, SandboxRequest};

@@ -15,6 +15,8 @@ mod environment;
 mod hostile;
 #[path = "e2e/housekeeping.rs"]
 mod housekeeping;
+#[path = "e2e/lifecycle.rs"]
+mod lifecycle;
 #[path = "e2e/manifests.rs"]
 mod manifests;
 #[path = "e2e/pods.rs"]

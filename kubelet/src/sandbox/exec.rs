@@ -214,6 +214,7 @@ impl Executor {
 
 fn run_to_end(what: &ExecSpec, timeout: Duration) -> Result<ExecOutcome, String> {
     const SIGKILL: u8 = 9;
+    const SIGSTOP: u8 = 19;
     let words = |err: &(dyn std::error::Error + 'static)| crate::error::chain(err);
     let null = fs_err::File::open("/dev/null").map_err(|err| words(&err))?;
     let (reader, writer) = std::io::pipe().map_err(|err| words(&err))?;
@@ -232,6 +233,9 @@ fn run_to_end(what: &ExecSpec, timeout: Duration) -> Result<ExecOutcome, String>
     let exited = match ended {
         Ok(exited) => exited,
         Err(SupervisorError::Timeout { .. }) => {
+            // It may end on its own in the middle of this.
+            let _ = supervisor.signal_exec(&exec, SIGSTOP);
+            super::tree::kill_descendants(exec.pid);
             let _ = supervisor.signal_exec(&exec, SIGKILL);
             return Err(format!("not done within {} s", timeout.as_secs()));
         }
