@@ -3,6 +3,7 @@ mod companions;
 mod neighbours;
 
 pub use companions::Companions;
+pub(crate) use companions::References;
 
 use crate::network;
 use crate::paths::{Paths, create_private};

@@ -8,6 +8,7 @@
 mod backoff;
 pub mod client;
 pub mod content;
+pub mod etcd;
 pub mod file;
 pub mod http;
 mod speaker;
@@ -113,6 +114,19 @@ pub fn spawn(config: &KubeletConfig, node: &str, deliveries: &Deliveries) {
             naming: naming(node, true),
         };
         url::spawn(settings, deliveries.clone());
+    }
+    if !config.rkube.etcd_servers.is_empty() {
+        let settings = etcd::Settings {
+            endpoints: config.rkube.etcd_servers.clone(),
+            tls: client::TlsFiles {
+                ca: config.rkube.etcd_ca_file.clone(),
+                cert: config.rkube.etcd_cert_file.clone(),
+                key: config.rkube.etcd_key_file.clone(),
+            },
+            node: node.to_owned(),
+            patience: etcd::PATIENCE,
+        };
+        etcd::spawn(settings, deliveries.clone());
     }
 }
 

@@ -51,13 +51,16 @@ fn chosen<T: Clone>(
 
 /// The names that a pod's spec mentions.
 #[derive(Default)]
-struct References<'a> {
-    config_maps: BTreeSet<&'a str>,
-    secrets: BTreeSet<&'a str>,
+pub(crate) struct References<'a> {
+    /// ConfigMaps.
+    pub(crate) config_maps: BTreeSet<&'a str>,
+    /// Secrets.
+    pub(crate) secrets: BTreeSet<&'a str>,
 }
 
 impl<'a> References<'a> {
-    fn of(pod: &'a Pod) -> Self {
+    /// Those of one pod.
+    pub(crate) fn of(pod: &'a Pod) -> Self {
         let mut all = References::default();
         if let Some(spec) = &pod.spec {
             all.spec(spec);
