@@ -212,11 +212,6 @@ pub fn forget(paths: &Paths, record: &PodRecord) -> io::Result<()> {
     crate::volume::remove(paths, uid)?;
     let logs = paths.pod_logs(record.namespace(), record.name(), uid);
     // The record goes last: what still has one can be removed again.
-    for dir in [paths.pod_run(uid), logs, paths.pod(uid)] {
-        match fs_err::remove_dir_all(&dir) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(())
+    let mut dirs = [paths.pod_run(uid), logs, paths.pod(uid)].into_iter();
+    dirs.try_for_each(|dir| crate::disk::remove(&dir))
 }

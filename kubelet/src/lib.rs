@@ -4,10 +4,12 @@
 pub mod admission;
 pub mod admit;
 pub mod agent;
+mod beneath;
 pub mod change;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod disk;
 pub mod error;
 pub mod etc;
 pub mod events;

@@ -73,7 +73,7 @@ pub(crate) fn in_memory(dir: &Path) -> io::Result<bool> {
     const TMPFS_MAGIC: i64 = 0x0102_1994;
     const RAMFS_MAGIC: i64 = 0x8584_58f6;
     let kind = named(dir, rustix::fs::statfs(dir))?.f_type;
-    Ok([TMPFS_MAGIC, RAMFS_MAGIC].contains(&i64::from(kind)))
+    Ok([TMPFS_MAGIC, RAMFS_MAGIC].contains(&kind))
 }
 
 /// umount2(2) with `MNT_DETACH` of everything mounted at `path`; nothing mounted there is success.

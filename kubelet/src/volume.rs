@@ -7,7 +7,6 @@
 //! What ends with the pod lies in the pod's own folders. What the kubelet writes lies in memory, and is written again from
 //! the pod's record after a reboot.
 mod atomic;
-mod beneath;
 mod empty;
 pub mod git;
 mod host;
@@ -21,7 +20,7 @@ pub use image::images;
 pub use open::{Opened, Wanted, open};
 
 use self::atomic::Payload;
-use self::beneath::Dir;
+use crate::beneath::Dir;
 use crate::paths::Paths;
 use crate::state::PodRecord;
 use crate::sys;
@@ -260,5 +259,5 @@ pub fn remove(paths: &Paths, uid: &str) -> io::Result<()> {
     for entry in entries {
         sys::unmount(&entry?.path())?;
     }
-    fs_err::remove_dir_all(&dir)
+    crate::disk::remove(&dir)
 }

@@ -121,10 +121,7 @@ async fn stranger(node: &Node, uid: &str) -> Result<(), LeftoverError> {
     node.network.withdraw(uid).await?;
     unmount(&node.paths, uid)?;
     for dir in [node.paths.pod_run(uid), node.paths.pod(uid)] {
-        match fs_err::remove_dir_all(dir) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err.into()),
-            Ok(()) | Err(_) => {}
-        }
+        crate::disk::remove(&dir)?;
     }
     Ok(())
 }

@@ -7,7 +7,6 @@ use crate::paths::Paths;
 use crate::state::PodRecord;
 use crate::worker::cgroup_of;
 use rkube_runtime::cgroup::{Cgroup, Hierarchies};
-use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -198,28 +197,8 @@ pub fn places(paths: &Paths, record: &PodRecord) -> [PathBuf; 2] {
 /// Bytes on disk and files below a directory, without what is mounted there; a file with two names counts once.
 #[must_use]
 pub fn tree(dir: &Path) -> (u64, u64) {
-    let (mut bytes, mut inodes) = (0, 0);
-    let Ok(top) = std::fs::symlink_metadata(dir) else {
-        return (0, 0);
-    };
-    let mut twice = BTreeSet::new();
-    let mut pending = vec![dir.to_owned()];
-    while let Some(dir) = pending.pop() {
-        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let Ok(meta) = entry.metadata() else { continue };
-            if meta.dev() != top.dev()
-                || meta.nlink() > 1 && !meta.is_dir() && !twice.insert(meta.ino())
-            {
-                continue;
-            }
-            bytes += meta.blocks() * 512;
-            inodes += 1;
-            if meta.is_dir() {
-                pending.push(entry.path());
-            }
-        }
-    }
-    (bytes, inodes)
+    let held = crate::disk::measure(dir).unwrap_or_default();
+    (held.bytes, held.files)
 }
 
 /// What the host says of itself.

@@ -9,7 +9,7 @@
 //! ```
 //! A reader sees the old files or the new ones, never a mixture, and a crash at any line leaves the old or the new ones;
 //! the next write sweeps up.
-use super::beneath::{Dir, plain};
+use crate::beneath::{Dir, plain};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -7,7 +7,7 @@
 mod clone;
 mod settle;
 
-use super::beneath::Dir;
+use crate::beneath::Dir;
 use crate::paths::create_private;
 use crate::state::PodRecord;
 use crate::update::Reporter;

@@ -3,9 +3,9 @@
 //! Containers that ran before, or run now, may have put symlinks anywhere in a volume, and may go on exchanging them while this
 //! looks. So a `subPath` is found by the kernel below the volume's own descriptor, and what was found is what gets mounted: no
 //! path is looked at twice.
-use super::beneath::{Dir, plain};
 use super::host::HostKind;
 use super::{Origin, Ready, VolumeError, Volumes};
+use crate::beneath::{Dir, plain};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::io;

@@ -24,7 +24,7 @@ impl Files {
     pub(super) fn make(&self) -> io::Result<()> {
         let dir = self.paths.container(&self.uid, &self.name, self.attempt);
         // A try that was cut short may have left a used work directory, which overlayfs refuses.
-        remove_tree(&dir)?;
+        crate::disk::remove(&dir)?;
         create_private(&dir)?;
         for name in ["upper", "work"] {
             fs_err::create_dir(dir.join(name))?;
@@ -41,7 +41,7 @@ impl Files {
     /// writable layers only of the last one.
     fn forget_tries(&self) -> io::Result<()> {
         if let Some(old) = self.attempt.checked_sub(2) {
-            remove_tree(&self.paths.container(&self.uid, &self.name, old))?;
+            crate::disk::remove(&self.paths.container(&self.uid, &self.name, old))?;
         }
         let Some(oldest) = self.attempt.checked_sub(self.kept_tries) else {
             return Ok(());
@@ -56,13 +56,6 @@ impl Files {
             }
         }
         Ok(())
-    }
-}
-
-fn remove_tree(dir: &Path) -> io::Result<()> {
-    match fs_err::remove_dir_all(dir) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
-        Ok(()) | Err(_) => Ok(()),
     }
 }
 

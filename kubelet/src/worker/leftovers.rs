@@ -70,12 +70,8 @@ pub(super) async fn remove_files(paths: &Paths, uid: &str) -> Vec<String> {
     let (paths, uid) = (paths.clone(), uid.to_owned());
     let removed = tokio::task::spawn_blocking(move || {
         let volumes = crate::volume::remove(&paths, &uid);
-        let layers = ["containers", "volumes"].map(|name| {
-            match fs_err::remove_dir_all(paths.pod(&uid).join(name)) {
-                Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                result => result,
-            }
-        });
+        let layers =
+            ["containers", "volumes"].map(|name| crate::disk::remove(&paths.pod(&uid).join(name)));
         std::iter::once(volumes)
             .chain(layers)
             .filter_map(Result::err)

@@ -249,7 +249,7 @@ fn logs_of(logs: &Path, uid: &str) -> Vec<PathBuf> {
 /// Whether there was something to remove.
 fn remove(path: &Path) -> io::Result<bool> {
     let removed = match fs_err::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs_err::remove_dir_all(path),
+        Ok(meta) if meta.is_dir() => crate::disk::remove(path),
         Ok(_) => fs_err::remove_file(path),
         Err(err) => Err(err),
     };

@@ -1,5 +1,5 @@
 //! What git has left -> what a pod may have: files, directories and links of root's, no bit that gives anybody rights.
-use super::super::beneath::Dir;
+use crate::beneath::Dir;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use std::ffi::OsStr;
 use std::io;

@@ -206,7 +206,7 @@ proptest! {
             let temp = tempfile::tempdir().unwrap();
             let inner = temp.path().join("v");
             std::fs::create_dir(&inner).unwrap();
-            let dir = super::super::beneath::Dir::open(&inner).unwrap();
+            let dir = crate::beneath::Dir::open(&inner).unwrap();
             super::super::atomic::write(&dir, &payload, None).unwrap();
             for path in payload.keys() {
                 prop_assert!(inner.join(path).is_file(), "{path:?}");

@@ -13,6 +13,10 @@ use std::path::{Component, Path, PathBuf};
 
 /// How often a path is looked up again when renames or mounts elsewhere made the kernel unsure of a `..`.
 const TRIES: u32 = 64;
+/// How deep a tree is emptied in place; deeper parts are moved up first.
+const DEEP: u32 = 32;
+/// How many names of a directory are in memory at a time while it is emptied.
+const BATCH: usize = 1024;
 /// For what follows no link at all.
 const STRICT: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
@@ -22,11 +26,11 @@ const INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICL
 
 /// An open directory.
 #[derive(Debug)]
-pub(super) struct Dir(OwnedFd);
+pub(crate) struct Dir(OwnedFd);
 
 impl Dir {
     /// Opens a directory by its path on the host; the last part must not be a link.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(dir) => Ok(Dir(dir)),
@@ -35,30 +39,30 @@ impl Dir {
     }
 
     /// A directory that is open already; `O_PATH` is enough for looking things up.
-    pub(super) fn of(dir: OwnedFd) -> Self {
+    pub(crate) fn of(dir: OwnedFd) -> Self {
         Dir(dir)
     }
 
     /// The directory itself as a descriptor.
-    pub(super) fn into_fd(self) -> OwnedFd {
+    pub(crate) fn into_fd(self) -> OwnedFd {
         self.0
     }
 
     /// Opens what `path` leads to, whatever it is, without reading or waking it (`O_PATH`). Links are followed inside
     /// the directory; one that leads out is an error (`EXDEV`).
-    pub(super) fn find(&self, path: &Path) -> io::Result<OwnedFd> {
+    pub(crate) fn find(&self, path: &Path) -> io::Result<OwnedFd> {
         self.lookup(path, OFlags::PATH, INSIDE)
     }
 
     /// The directory `path`, reached by real directories only.
-    pub(super) fn dir(&self, path: &Path) -> io::Result<Dir> {
+    pub(crate) fn dir(&self, path: &Path) -> io::Result<Dir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         self.lookup(path, flags, STRICT).map(Dir)
     }
 
     /// Like [`Dir::find`]; what is not there becomes a directory of `mode`. The links of a container are followed to what
     /// is there, but nothing is made through one.
-    pub(super) fn find_or_make(&self, path: &Path, mode: u32) -> io::Result<OwnedFd> {
+    pub(crate) fn find_or_make(&self, path: &Path, mode: u32) -> io::Result<OwnedFd> {
         match self.find(path) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
             found => return found,
@@ -83,7 +87,7 @@ impl Dir {
     }
 
     /// Makes the directory `name`, or finds it, and opens it. One that is new, or empty and root's, has `mode` then.
-    pub(super) fn make(&self, name: &OsStr, mode: u32) -> io::Result<Dir> {
+    pub(crate) fn make(&self, name: &OsStr, mode: u32) -> io::Result<Dir> {
         match rustix::fs::mkdirat(&self.0, name, Mode::from_raw_mode(0o700)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(named(errno, Path::new(name))),
@@ -99,14 +103,14 @@ impl Dir {
     }
 
     /// Makes a directory that must be new.
-    pub(super) fn create_dir(&self, name: &OsStr, mode: u32) -> io::Result<Dir> {
+    pub(crate) fn create_dir(&self, name: &OsStr, mode: u32) -> io::Result<Dir> {
         rustix::fs::mkdirat(&self.0, name, Mode::from_raw_mode(mode))
             .map_err(|errno| named(errno, Path::new(name)))?;
         self.dir(Path::new(name))
     }
 
     /// Makes a file that must be new, in a directory that only the kubelet writes to.
-    pub(super) fn create_file(
+    pub(crate) fn create_file(
         &self,
         name: &OsStr,
         bytes: &[u8],
@@ -125,7 +129,7 @@ impl Dir {
     }
 
     /// Reads the file `path`, of at most `limit` bytes, reached by real directories only; with its mode.
-    pub(super) fn read(&self, path: &Path, limit: u64) -> io::Result<(Vec<u8>, u32)> {
+    pub(crate) fn read(&self, path: &Path, limit: u64) -> io::Result<(Vec<u8>, u32)> {
         let file = self.lookup(path, OFlags::RDONLY | OFlags::NONBLOCK, STRICT)?;
         let stat = rustix::fs::fstat(&file)?;
         if !FileType::from_raw_mode(stat.st_mode).is_file() {
@@ -139,25 +143,40 @@ impl Dir {
     }
 
     /// What is in the directory, without `.` and `..`.
-    pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
+    pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
+        self.some_names(usize::MAX)
+    }
+
+    /// The first so many names.
+    fn some_names(&self, most: usize) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.0)? {
-            let name = entry?.file_name().to_bytes().to_owned();
-            if name != b"." && name != b".." {
-                names.push(OsStr::from_bytes(&name).to_owned());
-            }
-        }
+        self.each_name(|name| {
+            names.push(name.to_owned());
+            names.len() < most
+        })?;
         Ok(names)
     }
 
+    /// Tells each name, for as long as the answer is yes.
+    pub(crate) fn each_name(&self, mut tell: impl FnMut(&OsStr) -> bool) -> io::Result<()> {
+        for entry in rustix::fs::Dir::read_from(&self.0)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." && !tell(OsStr::from_bytes(name)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// What `name` is, a link being a link.
-    pub(super) fn stat(&self, name: &OsStr) -> io::Result<Stat> {
+    pub(crate) fn stat(&self, name: &OsStr) -> io::Result<Stat> {
         rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|errno| named(errno, Path::new(name)))
     }
 
     /// Where the link `name` leads; `None` if it is none or not there.
-    pub(super) fn link(&self, name: &OsStr) -> io::Result<Option<OsString>> {
+    pub(crate) fn link(&self, name: &OsStr) -> io::Result<Option<OsString>> {
         match rustix::fs::readlinkat(&self.0, name, Vec::new()) {
             Ok(target) => Ok(Some(OsStr::from_bytes(target.as_bytes()).to_owned())),
             Err(Errno::INVAL | Errno::NOENT) => Ok(None),
@@ -166,7 +185,7 @@ impl Dir {
     }
 
     /// Makes the link `name`, in place of whatever file or link has that name, in one step for whoever looks.
-    pub(super) fn replace_link(&self, name: &OsStr, target: &OsStr) -> io::Result<()> {
+    pub(crate) fn replace_link(&self, name: &OsStr, target: &OsStr) -> io::Result<()> {
         let aside = OsStr::new("..link_tmp");
         self.remove(aside)?;
         rustix::fs::symlinkat(target, &self.0, aside)?;
@@ -182,43 +201,73 @@ impl Dir {
     }
 
     /// Removes `name` and all that is below it; no link is followed. Nothing there is success.
-    pub(super) fn remove(&self, name: &OsStr) -> io::Result<()> {
-        // A loop and not a recursion: what is there may be deep. Each turn takes the deepest directory of one branch.
-        loop {
-            match rustix::fs::unlinkat(&self.0, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => return Ok(()),
-                Err(Errno::ISDIR | Errno::PERM) => {}
-                Err(errno) => return Err(named(errno, Path::new(name))),
+    ///
+    /// Somebody may have made it deeper than a path, a stack or the number of open files allows: what is deep is moved up and
+    /// removed from there.
+    pub(crate) fn remove(&self, name: &OsStr) -> io::Result<()> {
+        if self.unlink(name)? {
+            return Ok(());
+        }
+        let mut pending = vec![name.to_owned()];
+        while let Some(name) = pending.pop() {
+            match self.dir(Path::new(&name)) {
+                Ok(dir) => self.empty(&dir, 0, &mut pending)?,
+                Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
+                Err(err) => return Err(err),
             }
-            match rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR) {
-                Ok(()) | Err(Errno::NOENT) => return Ok(()),
-                Err(Errno::NOTEMPTY | Errno::EXIST) => self.dir(Path::new(name))?.empty_branch()?,
-                Err(errno) => return Err(named(errno, Path::new(name))),
+            if !self.unlink(&name)? {
+                return Err(named(Errno::NOTEMPTY, Path::new(&name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties `dir`, which is `depth` directories below this one. What is too deep comes to lie here, and into `pending`.
+    fn empty(&self, dir: &Dir, depth: u32, pending: &mut Vec<OsString>) -> io::Result<()> {
+        loop {
+            let names = dir.some_names(BATCH)?;
+            if names.is_empty() {
+                return Ok(());
+            }
+            for name in names {
+                if dir.unlink(&name)? {
+                    continue;
+                }
+                if depth == DEEP {
+                    pending.push(self.move_here(dir, &name)?);
+                } else {
+                    self.empty(&dir.dir(Path::new(&name))?, depth + 1, pending)?;
+                    dir.unlink(&name)?;
+                }
             }
         }
     }
 
-    /// Removes the files of this directory and what is below its sub-directories, down one branch after the other.
-    fn empty_branch(self) -> io::Result<()> {
-        let mut at = self;
-        loop {
-            let mut deeper = None;
-            for name in at.names()? {
-                match rustix::fs::unlinkat(&at.0, &name, AtFlags::empty()) {
-                    Ok(()) | Err(Errno::NOENT) => continue,
-                    Err(Errno::ISDIR | Errno::PERM) => {}
-                    Err(errno) => return Err(named(errno, Path::new(&name))),
-                }
-                match rustix::fs::unlinkat(&at.0, &name, AtFlags::REMOVEDIR) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(Errno::NOTEMPTY | Errno::EXIST) => deeper = Some(name),
-                    Err(errno) => return Err(named(errno, Path::new(&name))),
-                }
+    /// Moves `name` of `dir` into this directory; the answer is its new name.
+    fn move_here(&self, dir: &Dir, name: &OsStr) -> io::Result<OsString> {
+        for number in 0_u64.. {
+            let new = OsString::from(format!("..deep{number}"));
+            let flags = rustix::fs::RenameFlags::NOREPLACE;
+            match rustix::fs::renameat_with(&dir.0, name, &self.0, &new, flags) {
+                Ok(()) => return Ok(new),
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(named(errno, Path::new(name))),
             }
-            match deeper {
-                Some(name) => at = at.dir(Path::new(&name))?,
-                None => return Ok(()),
-            }
+        }
+        Err(named(Errno::EXIST, Path::new(name)))
+    }
+
+    /// Removes a file, a link or an empty directory. Says no to a directory that is not empty.
+    fn unlink(&self, name: &OsStr) -> io::Result<bool> {
+        let file = rustix::fs::unlinkat(&self.0, name, AtFlags::empty());
+        let done = match file {
+            Err(Errno::ISDIR) => rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR),
+            file => file,
+        };
+        match done {
+            Ok(()) | Err(Errno::NOENT) => Ok(true),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+            Err(errno) => Err(named(errno, Path::new(name))),
         }
     }
 
@@ -248,7 +297,7 @@ impl AsFd for Dir {
 ///
 /// # Errors
 /// When it is something else.
-pub(super) fn plain(path: &Path) -> io::Result<Vec<OsString>> {
+pub(crate) fn plain(path: &Path) -> io::Result<Vec<OsString>> {
     let parts = path.components().map(|part| match part {
         Component::Normal(name) => Ok(name.to_owned()),
         Component::CurDir | Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
