@@ -57,6 +57,45 @@ const STAMP_OUT: &[u8] = &[
     0xb8, 0x3c, 0, 0, 0, // mov eax, exit
     0x0f, 0x05, // syscall
 ];
+/// Reads `CLOCK_MONOTONIC` first of all, writes the 16 bytes to the file `/out/stamp` if that can be made, and stays until
+/// SIGTERM comes, also as the first process of a pid namespace.
+#[cfg(target_arch = "x86_64")]
+const STAY: &[u8] = &[
+    0x48, 0x83, 0xec, 0x20, // sub rsp, 32
+    0xb8, 0xe4, 0, 0, 0, // mov eax, clock_gettime
+    0xbf, 1, 0, 0, 0, // mov edi, CLOCK_MONOTONIC
+    0x48, 0x89, 0xe6, // mov rsi, rsp
+    0x0f, 0x05, // syscall
+    0xb8, 2, 0, 0, 0, // mov eax, open
+    0x48, 0x8d, 0x3d, 0x5f, 0, 0, 0, // lea rdi, [rip + 95] (the path below)
+    0xbe, 0x41, 0x02, 0, 0, // mov esi, O_WRONLY | O_CREAT | O_TRUNC
+    0xba, 0xa4, 0x01, 0, 0, // mov edx, 0644
+    0x0f, 0x05, // syscall
+    0x89, 0xc7, // mov edi, eax
+    0x85, 0xc0, // test eax, eax
+    0x78, 0x0f, // js +15
+    0xb8, 1, 0, 0, 0, // mov eax, write
+    0x48, 0x89, 0xe6, // mov rsi, rsp
+    0xba, 16, 0, 0, 0, // mov edx, 16
+    0x0f, 0x05, // syscall
+    0x48, 0xc7, 0x44, 0x24, 0x10, 0, 0x40, 0, 0, // mov qword [rsp + 16], 1 << (SIGTERM - 1)
+    0x31, 0xff, // xor edi, edi (SIG_BLOCK)
+    0x48, 0x8d, 0x74, 0x24, 0x10, // lea rsi, [rsp + 16]
+    0x31, 0xd2, // xor edx, edx
+    0x41, 0xba, 8, 0, 0, 0, // mov r10d, 8
+    0xb8, 14, 0, 0, 0, // mov eax, rt_sigprocmask
+    0x0f, 0x05, // syscall
+    0x48, 0x8d, 0x7c, 0x24, 0x10, // lea rdi, [rsp + 16]
+    0x31, 0xf6, // xor esi, esi
+    0x31, 0xd2, // xor edx, edx
+    0x41, 0xba, 8, 0, 0, 0, // mov r10d, 8
+    0xb8, 128, 0, 0, 0, // mov eax, rt_sigtimedwait
+    0x0f, 0x05, // syscall
+    0x31, 0xff, // xor edi, edi
+    0xb8, 0x3c, 0, 0, 0, // mov eax, exit
+    0x0f, 0x05, // syscall
+    b'/', b'o', b'u', b't', b'/', b's', b't', b'a', b'm', b'p', 0,
+];
 #[cfg(target_arch = "x86_64")]
 const MACHINE: u16 = 62;
 
@@ -66,6 +105,8 @@ const TRUE: &[u8] = &[];
 const STAMP: &[u8] = &[];
 #[cfg(not(target_arch = "x86_64"))]
 const STAMP_OUT: &[u8] = &[];
+#[cfg(not(target_arch = "x86_64"))]
+const STAY: &[u8] = &[];
 #[cfg(not(target_arch = "x86_64"))]
 const MACHINE: u16 = 0;
 
@@ -81,6 +122,8 @@ pub(crate) enum Program {
     Stamp,
     /// Writes its first moment to standard output.
     StampOut,
+    /// Writes its first moment to `/out/stamp` and stays until it is asked to end.
+    Stay,
 }
 
 /// Writes an executable file.
@@ -89,6 +132,7 @@ pub(crate) fn write(program: Program, path: &Path) -> io::Result<()> {
         Program::True => TRUE,
         Program::Stamp => STAMP,
         Program::StampOut => STAMP_OUT,
+        Program::Stay => STAY,
     };
     if code.is_empty() {
         return Err(io::Error::other("the tiny programs are written for x86-64"));

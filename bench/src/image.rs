@@ -60,6 +60,29 @@ pub(crate) fn busybox_tar(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A root file system whose only program is `/bin/stay`, which says when it began and stays.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn stay_tar(path: &Path) -> Result<()> {
+    let program = path.with_extension("elf");
+    crate::elf::write(crate::elf::Program::Stay, &program)?;
+    let mut tar = tar::Builder::new(File::create(path)?);
+    for dir in ["bin/", "dev/", "etc/", "out/", "proc/", "sys/", "tmp/"] {
+        let mut header = header(tar::EntryType::Directory, 0o755, 0);
+        tar.append_data(&mut header, dir, io::empty())?;
+    }
+    let program = std::fs::read(program)?;
+    let mut header = header(
+        tar::EntryType::Regular,
+        0o755,
+        u64::try_from(program.len())?,
+    );
+    tar.append_data(&mut header, "bin/stay", &*program)?;
+    tar.finish()?;
+    Ok(())
+}
+
 fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(kind);

@@ -63,12 +63,17 @@ impl Kubelet {
         bed::output(self.command().args(words))
     }
 
+    /// Where its pods are written down, a directory each.
+    pub(crate) fn pods(&self) -> PathBuf {
+        self.dir.join("lib/pods")
+    }
+
     /// The pid of a running pod's supervisor, by the pod's name.
     ///
     /// # Errors
     /// When it does not run.
     pub(crate) fn supervisor(&self, pod: &str) -> Result<u32> {
-        let pods = std::fs::read_dir(self.dir.join("lib/pods"))?;
+        let pods = std::fs::read_dir(self.pods())?;
         for dir in pods.flatten().map(|entry| entry.path()) {
             let read = |file: &str| -> Option<serde_json::Value> {
                 serde_json::from_slice(&std::fs::read(dir.join(file)).ok()?).ok()

@@ -16,6 +16,7 @@ mod process;
 mod pull;
 mod report;
 mod run;
+mod serve;
 mod size;
 mod stats;
 mod sys;
@@ -67,6 +68,8 @@ enum Suite {
     Run,
     /// What an idle pod costs
     Size,
+    /// The daemon: manifests dropped, many pods at once, idleness, adoption
+    Serve,
     /// rkubelet images pull against podman pull and tar
     Pull,
 }
@@ -132,6 +135,7 @@ fn measure(args: &Args) -> Result<Vec<Table>> {
             Suite::Oci => oci::suite(&bed, &settings),
             Suite::Run => run::suite(&bed, &settings),
             Suite::Size => size::suite(&bed, &settings),
+            Suite::Serve => serve::suite(&bed, &settings),
             Suite::Pull => pull::suite(&bed, &settings),
             Suite::Pod => pod::suite(&bed, &settings),
         };

@@ -20,6 +20,11 @@ impl Process {
         })?))
     }
 
+    /// Its id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Waits for its end, and says whether that was a good one.
     ///
     /// # Errors

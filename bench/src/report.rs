@@ -43,6 +43,10 @@ pub(crate) enum Unit {
     Ratio,
     /// KiB.
     KiB,
+    /// MiB.
+    MiB,
+    /// Of a hundred.
+    Percent,
     /// Pieces.
     Count,
 }
@@ -54,6 +58,8 @@ impl Unit {
             Unit::Ms => format!("{value:.1} ms"),
             Unit::Ratio => format!("{value:.2}"),
             Unit::KiB => format!("{value:.0} KiB"),
+            Unit::MiB => format!("{value:.1} MiB"),
+            Unit::Percent => format!("{value:.2} %"),
             Unit::Count => format!("{value:.0}"),
         }
     }

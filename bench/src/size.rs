@@ -105,7 +105,10 @@ fn conmons(bed: &Bed, rootfs: &Path, manifest: &Path) -> Result<(Podman, Vec<u32
 }
 
 /// All context switches of a process.
-fn wakeups(pid: u32) -> Result<u64> {
+///
+/// # Errors
+/// When it has ended.
+pub(crate) fn wakeups(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))
         .context("it has ended")?
@@ -121,7 +124,11 @@ fn wakeups(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
-fn pss(pid: u32) -> Result<u64> {
+/// What a process has of memory, its share of what it shares included, in KiB.
+///
+/// # Errors
+/// When it has ended.
+pub(crate) fn pss(pid: u32) -> Result<u64> {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
     Ok(line
@@ -157,6 +164,6 @@ fn sized(name: &str, size: Result<usize, String>) -> Line {
     clippy::cast_precision_loss,
     reason = "sizes and counts well below 2^52"
 )]
-fn number(value: u64) -> f64 {
+pub(crate) fn number(value: u64) -> f64 {
     value as f64
 }
