@@ -2,6 +2,7 @@
 //!
 //! Field names are those of `kubelet.config.k8s.io/v1beta1` KubeletConfiguration where one exists; ours stand in a
 //! section of their own, `rkube`. Every default is the secure one.
+pub mod check;
 pub mod duration;
 pub mod flags;
 mod known;
@@ -11,7 +12,6 @@ mod validate;
 pub use duration::GoDuration;
 pub use flags::Flags;
 pub use load::{ConfigError, Loaded, Remark, load};
-pub use validate::SIGNALS;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -27,6 +27,7 @@ pub use connection::Door;
 pub use pki::PkiError;
 pub use request_error::RequestError;
 
+use crate::config::KubeletConfig;
 use crate::serve::Kubelet;
 use axum::Router;
 use axum::extract::Request;
@@ -85,6 +86,21 @@ pub enum ServerError {
     /// The tokens or the socket.
     #[error("cannot serve the HTTP API")]
     Io(#[from] io::Error),
+}
+
+/// What is wrong with the files that the settings name for the server, each a line.
+#[must_use]
+pub fn check(config: &KubeletConfig) -> Vec<String> {
+    let pki = pki::check(config).err();
+    let mut wrong: Vec<_> = pki.iter().map(|err| crate::error::chain(err)).collect();
+    wrong.extend(
+        config
+            .rkube
+            .token_file
+            .iter()
+            .flat_map(|file| tokens::check(file)),
+    );
+    wrong
 }
 
 /// The server. It goes on until [`Server::close`].

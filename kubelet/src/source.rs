@@ -130,7 +130,7 @@ pub fn spawn(config: &KubeletConfig, node: &str, deliveries: &Deliveries) {
     }
 }
 
-fn naming(node: &str, append: bool) -> Naming {
+pub(crate) fn naming(node: &str, append: bool) -> Naming {
     Naming {
         node: node.to_owned(),
         append,

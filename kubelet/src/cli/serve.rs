@@ -41,16 +41,10 @@ impl Serve {
     /// # Errors
     /// When the settings are not right, this host's state cannot be used, or another one serves here.
     pub async fn execute(self, global: &Global) -> Result<u8, Failure> {
-        let loaded = self.load()?;
         if self.check {
-            let lines: String = loaded
-                .warnings
-                .iter()
-                .map(|one| format!("{one}\n"))
-                .collect();
-            super::output::print(&lines)?;
-            return Ok(0);
+            return self.check(global);
         }
+        let loaded = self.load()?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -67,6 +61,25 @@ impl Serve {
             After::End => Ok(0),
             After::Again => Err(again()),
         }
+    }
+
+    fn check(&self, global: &Global) -> Result<u8, Failure> {
+        let node = open::node_name();
+        let registries = global.registries.as_deref();
+        let report =
+            config::check::check(self.config_file.as_deref(), &self.flags, &node, registries);
+        let warnings = report.warnings.iter();
+        let text: String = warnings.map(|one| format!("warning: {one}\n")).collect();
+        super::output::print(&text)?;
+        if report.mistakes.is_empty() {
+            super::output::print(&format!("all is well: {}\n", report.summary))?;
+            return Ok(0);
+        }
+        let lines = report.mistakes.join("\n");
+        Err(Failure::usage(match report.mistakes.len() {
+            1 => lines,
+            many => format!("{many} mistakes:\n{lines}"),
+        }))
     }
 
     fn load(&self) -> Result<Loaded, Failure> {

@@ -1,20 +1,7 @@
 //! What must hold between the settings; pure, so that a check needs no host.
 use super::{GoDuration, KubeletConfig};
 use rkube_api::Quantity;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-/// The signals that evictions know.
-pub const SIGNALS: &[&str] = &[
-    "memory.available",
-    "nodefs.available",
-    "nodefs.inodesFree",
-    "imagefs.available",
-    "imagefs.inodesFree",
-    "pid.available",
-];
-/// What can be kept for the system.
-const RESERVABLE: &[&str] = &["cpu", "memory", "ephemeral-storage", "pid"];
 
 /// Settings and what is wrong with them, in the order of the fields.
 pub(super) type Found = Vec<(String, String)>;
@@ -158,26 +145,7 @@ fn node(config: &KubeletConfig, found: &mut Found) {
     if config.pod_pids_limit == 0 || config.pod_pids_limit < -1 {
         add(found, "podPidsLimit", "must be above 0, or -1 for none");
     }
-    for (path, reserved) in [
-        ("systemReserved", &config.system_reserved),
-        ("kubeReserved", &config.kube_reserved),
-    ] {
-        for (name, quantity) in reserved {
-            let path = format!("{path}.{name}");
-            if !RESERVABLE.contains(&name.as_str()) {
-                add(
-                    found,
-                    &path,
-                    format!("cannot be reserved; what can is {}", RESERVABLE.join(", ")),
-                );
-            }
-            match quantity.parse::<Quantity>() {
-                Ok(quantity) if quantity.is_negative() => add(found, path, "must not be below 0"),
-                Ok(_) => {}
-                Err(err) => add(found, path, format!("\"{quantity}\": {err}")),
-            }
-        }
-    }
+    split(crate::housekeeping::node::reserved(config), found);
     let enforced = config.enforce_node_allocatable.iter().enumerate();
     for (index, what) in enforced.filter(|(_, what)| !["pods", "none"].contains(&what.as_str())) {
         add(
@@ -234,67 +202,15 @@ fn images_and_logs(config: &KubeletConfig, found: &mut Found) {
 }
 
 fn evictions(config: &KubeletConfig, found: &mut Found) {
-    for (path, thresholds) in [
-        ("evictionHard", &config.eviction_hard),
-        ("evictionSoft", &config.eviction_soft),
-    ] {
-        for (signal, value) in thresholds {
-            let path = format!("{path}[{signal}]");
-            if !SIGNALS.contains(&signal.as_str()) {
-                add(
-                    found,
-                    &path,
-                    format!("is not a signal; there are {}", SIGNALS.join(", ")),
-                );
-            }
-            if let Some(problem) = not_a_threshold(value) {
-                add(found, path, problem);
-            }
-        }
-    }
-    let (soft, grace) = (&config.eviction_soft, &config.eviction_soft_grace_period);
-    missing(
-        soft,
-        grace,
-        "evictionSoft",
-        "has no evictionSoftGracePeriod",
-        found,
-    );
-    missing(
-        grace,
-        soft,
-        "evictionSoftGracePeriod",
-        "has no evictionSoft",
-        found,
-    );
+    split(crate::housekeeping::signals::thresholds(config), found);
 }
 
-/// The keys of `these` that `those` lack.
-fn missing<A, B>(
-    these: &BTreeMap<String, A>,
-    those: &BTreeMap<String, B>,
-    path: &str,
-    problem: &str,
-    found: &mut Found,
-) {
-    for name in these.keys().filter(|name| !those.contains_key(*name)) {
-        add(found, format!("{path}[{name}]"), problem);
+/// What others found, each `path: text`.
+fn split<T>(outcome: Result<T, Vec<String>>, found: &mut Found) {
+    for mistake in outcome.err().unwrap_or_default() {
+        let (path, text) = mistake.split_once(": ").unwrap_or(("", &mistake));
+        add(found, path, text);
     }
-}
-
-/// Why a text is neither a quantity nor a percentage; `None` if it is.
-fn not_a_threshold(text: &str) -> Option<String> {
-    let wrong = match text.strip_suffix('%') {
-        Some(percent) => percent
-            .parse::<f64>()
-            .ok()
-            .is_none_or(|percent| !(0.0..100.0).contains(&percent)),
-        None => text
-            .parse::<Quantity>()
-            .ok()
-            .is_none_or(Quantity::is_negative),
-    };
-    wrong.then(|| format!("\"{text}\" is no threshold; write it like 100Mi or 10%"))
 }
 
 fn times(config: &KubeletConfig, found: &mut Found) {

@@ -147,6 +147,21 @@ impl Pki {
     }
 }
 
+/// Whether the files that the settings name can be used.
+///
+/// # Errors
+/// Names the file that cannot.
+pub(super) fn check(config: &KubeletConfig) -> Result<(), PkiError> {
+    if let Some(ca) = &config.authentication.x509.client_ca_file {
+        certificates(ca)?;
+    }
+    let given = config.tls_cert_file.as_deref();
+    match given.zip(config.tls_private_key_file.as_deref()) {
+        Some((cert, key)) => load(cert, key, None).map(drop),
+        None => Ok(()),
+    }
+}
+
 fn stamps(cert: &Path, key: &Path, client_ca: Option<&Path>) -> [Option<Stamp>; 3] {
     [
         Stamp::of(cert),

@@ -95,14 +95,34 @@ fn own(path: &Path) -> io::Result<String> {
     Ok(token)
 }
 
-fn load(path: &Path) -> io::Result<Vec<(String, Caller)>> {
+/// Tokens and whose they are.
+type Known = Vec<(String, Caller)>;
+
+/// What is wrong with a file of tokens, each a line.
+pub(super) fn check(path: &Path) -> Vec<String> {
+    match read(path) {
+        Ok((_, wrong)) => wrong,
+        Err(err) => vec![crate::error::chain(&err)],
+    }
+}
+
+fn load(path: &Path) -> io::Result<Known> {
+    let (tokens, wrong) = read(path)?;
+    for what in wrong {
+        tracing::error!("{what}");
+    }
+    Ok(tokens)
+}
+
+/// The tokens, and what is wrong with other lines.
+fn read(path: &Path) -> io::Result<(Known, Vec<String>)> {
     let size = fs_err::metadata(path)?.len();
     if size > LIMIT {
         let message = format!("{}: {size} bytes are too many for tokens", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     let text = fs_err::read_to_string(path)?;
-    let mut tokens = Vec::new();
+    let (mut tokens, mut wrong) = (Vec::new(), Vec::new());
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -111,14 +131,14 @@ fn load(path: &Path) -> io::Result<Vec<(String, Caller)>> {
         match entry(line) {
             Some(token) => tokens.push(token),
             // Never the line itself: it may hold a secret.
-            None => tracing::error!(
-                "{} line {}: not token,name[,uid[,\"groups\"]]",
+            None => wrong.push(format!(
+                "{}: line {}: not token,name[,uid[,\"groups\"]]",
                 path.display(),
                 number + 1
-            ),
+            )),
         }
     }
-    Ok(tokens)
+    Ok((tokens, wrong))
 }
 
 fn entry(line: &str) -> Option<(String, Caller)> {

@@ -64,6 +64,16 @@ pub fn spawn(settings: Settings, deliveries: Deliveries) -> JoinHandle<()> {
     })
 }
 
+/// What stands at `path` now, for somebody who wants to know what is wrong with it.
+///
+/// # Errors
+/// When it cannot be read at all.
+pub fn read_once(path: &std::path::Path, naming: &Naming) -> Result<Set, String> {
+    let scan = Scan::default().next(path, naming, &watch::Busy::default());
+    scan.map(|scan| set_of(&scan))
+        .map_err(|err| crate::error::chain(&err))
+}
+
 struct Source {
     settings: Settings,
     speaker: Speaker,

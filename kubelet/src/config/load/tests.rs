@@ -98,15 +98,17 @@ rkube:
             "line 3: adress: unknown field; did you mean address?",
             "line 4: address: expected IP address, found string \"localhost\" (invalid IP address syntax)",
             "line 5: fileCheckFrequency: expected a string, found number 20; put it in quotes",
-            "line 7: evictionHard[memory.availble]: is not a signal; there are memory.available, \
-             nodefs.available, nodefs.inodesFree, imagefs.available, imagefs.inodesFree, pid.available",
-            "line 8: evictionHard[nodefs.available]: \"lots\" is no threshold; write it like 100Mi or 10%",
-            "line 9: evictionSoft[memory.available]: has no evictionSoftGracePeriod",
+            "line 7: evictionHard[memory.availble]: unknown signal; there are memory.available, \
+             nodefs.available, nodefs.inodesFree, imagefs.available, imagefs.inodesFree, \
+             containerfs.available, containerfs.inodesFree, pid.available",
+            "line 8: evictionHard[nodefs.available]: \"lots\" is not a quantity; write a number with an optional suffix, \
+             for example 500m, 2, 64Mi or 1.5Gi",
+            "line 9: evictionSoft[memory.available]: give the time that it may be crossed in evictionSoftGracePeriod",
             "line 10: imageGCLowThresholdPercent: 90 is not below imageGCHighThresholdPercent, 85",
             "line 11: port: duplicate key; it is already set on line 1",
             "line 12: tlsCertFile: is set without tlsPrivateKeyFile",
-            "line 13: systemReserved.gpu: cannot be reserved; what can is cpu, memory, ephemeral-storage, pid",
-            "line 13: systemReserved.memory: must not be below 0",
+            "line 13: systemReserved[gpu]: unknown resource; there are cpu, memory, ephemeral-storage, pid",
+            "line 13: systemReserved[memory]: \"-1Gi\" is below zero",
             "line 15: rkube.etcdServers[1]: \"127.0.0.1:2379\" is not an HTTP URL; write it like http://host:port/path",
             "line 16: rkube.maximumDeadPod: unknown field; did you mean maximumDeadPods?",
             "line 17: rkube.nodeName: invalid value \"Minion_1\": must be lower-case letters, digits, '-' \
