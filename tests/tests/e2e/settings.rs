@@ -43,7 +43,7 @@ fn check_tells_every_mistake_at_once() {
         "kubelet.yaml",
         format!(
             "staticPodPath: manifests\nlogging: {{}}\nauthentication: {{x509: {{clientCAFile: {ca}}}}}\n\
-             rkube: {{tokenFile: {tokens}, etcdServers: [http://127.0.0.1:1], etcdCAFile: gone.pem}}\n"
+             evictionHard: {{memory.available: 1Mi}}\nrkube: {{tokenFile: {tokens}, etcdServers: [http://127.0.0.1:1], etcdCAFile: gone.pem}}\n"
         ),
     );
     let check = || {
