@@ -6,6 +6,7 @@ pub mod about;
 pub mod agent;
 pub mod attach;
 pub mod check;
+pub mod events;
 pub mod exec;
 pub mod format;
 pub mod images;
@@ -168,6 +169,8 @@ pub enum Verb {
     Attach(attach::Attach),
     /// Show all that is known of pods
     Inspect(inspect::Inspect),
+    /// Show what happened on this node and to its pods
+    Events(events::Events),
     /// Show what containers use
     Stats(stats::Stats),
     /// Stop pods
@@ -233,6 +236,7 @@ pub async fn execute(cli: Cli) -> Result<u8, Failure> {
         Verb::Exec(exec) => exec.execute(&cli.global).await,
         Verb::Attach(attach) => attach.execute(&cli.global).await,
         Verb::Inspect(inspect) => inspect.execute(&cli.global).await,
+        Verb::Events(events) => events.execute(&cli.global),
         Verb::Stats(stats) => stats.execute(&cli.global).await,
         Verb::Completions(completions) => completions.execute(),
         Verb::Version(version) => version.execute(),

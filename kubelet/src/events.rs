@@ -6,6 +6,8 @@
 //! ```
 //! The same thing said again within [`AGAIN`] is counted, not written: a manifest that stays bad is one event.
 use crate::jsonl;
+use crate::state::PodRecord;
+use crate::update::Event;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -63,6 +65,18 @@ pub struct NodeEvent {
     pub message: String,
 }
 
+impl About {
+    /// The pod of a record.
+    #[must_use]
+    pub fn pod(record: &PodRecord) -> Self {
+        About::Pod {
+            namespace: record.namespace().to_owned(),
+            name: record.name().to_owned(),
+            uid: record.uid().to_owned(),
+        }
+    }
+}
+
 impl NodeEvent {
     /// About the node.
     #[must_use]
@@ -71,13 +85,8 @@ impl NodeEvent {
     }
     /// About the pod of a record.
     #[must_use]
-    pub fn pod(record: &crate::state::PodRecord, reason: &str, message: impl Into<String>) -> Self {
-        let about = About::Pod {
-            namespace: record.namespace().to_owned(),
-            name: record.name().to_owned(),
-            uid: record.uid().to_owned(),
-        };
-        Self::of(about, reason, message.into())
+    pub fn pod(record: &PodRecord, reason: &str, message: impl Into<String>) -> Self {
+        Self::of(About::pod(record), reason, message.into())
     }
     /// About a pod that has no record here.
     #[must_use]
@@ -88,6 +97,17 @@ impl NodeEvent {
             uid: String::new(),
         };
         Self::of(about, reason, message.into())
+    }
+    /// An event that is kept beside the pod's record.
+    #[must_use]
+    pub fn of_pod(about: About, event: Event) -> Self {
+        NodeEvent {
+            time: event.time,
+            first: event.time,
+            container: event.container,
+            warning: event.warning,
+            ..Self::of(about, &event.reason, event.message)
+        }
     }
     /// The same, for somebody to look at.
     #[must_use]
@@ -160,6 +180,12 @@ impl NodeEvents {
             tracing::warn!(%err, "cannot keep the event");
         }
         self.relay(event);
+    }
+
+    /// Whether anybody hears of events.
+    #[must_use]
+    pub fn are_heard(&self) -> bool {
+        self.sender.receiver_count() > 0
     }
 
     /// Tells listeners of an event that is kept elsewhere.

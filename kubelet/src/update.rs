@@ -3,6 +3,7 @@
 //! Whoever listens (the foreground command, watchers on the owner's socket) takes copies from a bounded
 //! broadcast; a listener that is too slow loses the oldest updates, never the worker's time. Events are
 //! also kept in `events.jsonl` beside the pod's record, the newest [`KEPT`] of them.
+use crate::events::{About, NodeEvent, NodeEvents};
 use crate::jsonl;
 use crate::state::PodState;
 use jiff::Timestamp;
@@ -53,6 +54,8 @@ pub struct Reporter {
     sender: broadcast::Sender<Update>,
     log: PathBuf,
     pod: String,
+    /// The node's listeners hear of this pod's events as well.
+    node: Option<(NodeEvents, About)>,
 }
 
 impl Reporter {
@@ -63,6 +66,15 @@ impl Reporter {
             sender: broadcast::channel(LAG).0,
             log: dir.join("events.jsonl"),
             pod: pod.to_owned(),
+            node: None,
+        }
+    }
+    /// The same, heard by the node's listeners as well.
+    #[must_use]
+    pub fn relaying(self, events: &NodeEvents, about: About) -> Self {
+        Reporter {
+            node: Some((events.clone(), about)),
+            ..self
         }
     }
     /// Hears everything from now on.
@@ -109,6 +121,9 @@ impl Reporter {
         };
         if let Err(err) = jsonl::append(&self.log, &event, KEPT) {
             tracing::warn!(pod = self.pod, %err, "cannot keep the event");
+        }
+        if let Some((events, about)) = self.node.as_ref().filter(|(node, _)| node.are_heard()) {
+            events.relay(NodeEvent::of_pod(about.clone(), event.clone()));
         }
         self.send(Update::Event(event));
     }

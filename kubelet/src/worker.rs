@@ -26,6 +26,7 @@ mod work;
 pub use setup::cgroup_of;
 
 use crate::control::{Command, Server};
+use crate::events::About;
 use crate::images::Images;
 use crate::network::Network;
 use crate::paths::Paths;
@@ -161,7 +162,8 @@ impl Worker {
         let lock = crate::lock::try_exclusive(&node.paths.pod_run(&uid).join("lock"))
             .map_err(failed)?
             .ok_or_else(|| WorkerError::Owned { pod: name.clone() })?;
-        let reporter = Reporter::new(&node.paths.pod(&uid), &name);
+        let reporter = Reporter::new(&node.paths.pod(&uid), &name)
+            .relaying(&node.events, About::pod(&pod.record));
         let (sender, commands) = mpsc::channel(16);
         let server = Server::bind(&node.paths, &uid, &reporter, sender.clone()).map_err(failed)?;
         Ok(Worker {

@@ -120,6 +120,8 @@ fn memory_pressure_evicts_in_the_documented_order() {
         "Running"
     );
     assert_eq!(messages(&host, "NodeHasInsufficientMemory").len(), 1);
+    let said = host.rkubelet(&["events", "--warnings"]).run().ok();
+    said.says("NodeHasInsufficientMemory").says("pod/effort");
 }
 
 /// An image of so many MiB that cannot be compressed.
@@ -492,4 +494,64 @@ fn a_disk_without_any_room_ends_no_pod() {
     let ended = host.await_phase("job", "Failed");
     let code = &ended["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"];
     assert_eq!(*code, 7);
+}
+
+#[test]
+fn an_evicted_pod_comes_back_when_the_pressure_is_over() {
+    let Some(disk) = Disk::new(96) else { return };
+    let Some(host) = Host::on(&disk) else { return };
+    let script = "dd if=/dev/zero of=/held bs=1M count=4 2>/dev/null; echo holding; \
+                  trap 'exit 0' TERM; while :; do sleep 0.05; done";
+    let always = json!({"restartPolicy": "Always"});
+    host.manifest("web", &pod("web", &[sh("c", script)], always));
+    let settings = json!({
+        "evictionHard": {"nodefs.available": "30Mi"}, "evictionPressureTransitionPeriod": "0s",
+    });
+    let _daemon = serve_with(&host, settings);
+    await_log(&host, "web", "holding");
+    let first = host.listed("web").unwrap();
+    let filler = disk.fill(20 << 20);
+    eventually(40, "it is evicted", || evicted(&host, "web"));
+    std::fs::remove_file(filler).unwrap();
+    let second = host.await_phase("web", "Running");
+    assert_ne!(first["metadata"]["uid"], second["metadata"]["uid"]);
+    await_log(&host, "web", "holding");
+}
+
+#[test]
+fn a_log_follows_new_bounds() {
+    let Some(host) = Host::new() else { return };
+    let script = "trap 'exit 0' TERM; n=0; while :; do [ -e /run/go ] && n=$((n + 1)) && \
+                  echo line $n xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx || sleep 0.05; done";
+    let always = json!({"restartPolicy": "Always"});
+    host.manifest("chatty", &pod("chatty", &[sh("c", script)], always));
+    let daemon = serve_with(&host, json!({"containerLogMaxSize": "64Ki"}));
+    let first = host.await_phase("chatty", "Running");
+    daemon.stop();
+    let _daemon = serve_with(
+        &host,
+        json!({"containerLogMaxSize": "4Ki", "containerLogMaxFiles": 2}),
+    );
+    let adopted = || {
+        host.rkubelet(&["events", "chatty"])
+            .run()
+            .stdout
+            .contains("Adopted")
+    };
+    eventually(20, "it is adopted", || adopted().then_some(()));
+    host.rkubelet(&["exec", "chatty", "--", "touch", "/run/go"])
+        .run()
+        .ok();
+    let pod = std::fs::read_dir(host.log_root())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let log = pod.path().join("c/0.log.1");
+    let size = eventually(20, "the log is rotated", || std::fs::metadata(&log).ok()).len();
+    assert!(size <= 4 << 10, "{size}");
+    assert!(!pod.path().join("c/0.log.2").exists());
+    let now = host.listed("chatty").unwrap();
+    assert_eq!(first["metadata"]["uid"], now["metadata"]["uid"]);
+    assert_eq!(now["status"]["containerStatuses"][0]["restartCount"], 0);
 }
