@@ -115,6 +115,18 @@ pub async fn wake(paths: &Paths, arguments: &[std::ffi::OsString]) -> io::Result
     }
 }
 
+/// Has whoever holds the post look at the pods' folder again, if somebody does.
+pub async fn poke(paths: &Paths) {
+    // Nobody there: the next one looks by itself.
+    let _ = post::ask(paths, "look").await;
+}
+
+/// Asks an agent to leave. A daemon stays: this is its pid.
+pub async fn dismiss(paths: &Paths) -> Option<i32> {
+    let said = post::ask(paths, "leave").await.ok()?;
+    said.words.starts_with(STAYS).then_some(said.pid)
+}
+
 /// Starts an agent in a session of its own, with its log for output.
 ///
 /// # Errors

@@ -56,6 +56,11 @@ impl Reset {
             return Err(Failure::failed("nothing was removed"));
         }
         let paths = global.paths();
+        if let Some(pid) = crate::agent::dismiss(&paths).await {
+            return Err(Failure::failed(format!(
+                "`rkubelet serve` (pid {pid}) would start its pods again; end it first, with `systemctl stop rkubelet` where it is a service"
+            )));
+        }
         let mut report = Report::default();
         processes::stop_agent(&paths, &mut report);
         let pods = traces::Pods::find(&paths);

@@ -58,7 +58,7 @@ impl Rm {
         }
         let mut pods = open::pods(&paths, &named, self.all)?;
         if self.all && !self.force {
-            pods.retain(|pod| admission::is_over(&paths, pod));
+            pods.retain(|pod| admission::is_over(&paths, pod) && !pod.record.is_wanted());
         }
         let removals = pods.iter().map(|pod| self.remove(global, pod));
         super::all_of(futures::future::join_all(removals).await)?;
@@ -74,11 +74,20 @@ impl Rm {
                 pod.record.name()
             )));
         }
+        if !self.force && pod.record.is_wanted() {
+            let origin = &pod.record.origin;
+            return Err(Failure::failed(format!(
+                "pod {name} is wanted by {} {}, which would start it again; take it out there, or use --force to have it started afresh",
+                origin.source.as_str(),
+                origin.place
+            )));
+        }
         // One whose command was killed may have left a supervisor, an address, rules.
         super::stop::end(global, pod, Some(self.time), Output::detect(true)).await?;
         let removed = admission::forget(&paths, &pod.record);
         removed
             .map_err(|err| Failure::failed(format!("pod {name}: {}", crate::error::chain(&err))))?;
+        crate::agent::poke(&paths).await;
         output::print(&format!("pod {name} removed\n"))
     }
 }

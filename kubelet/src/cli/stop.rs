@@ -41,6 +41,9 @@ pub struct Stop {
         value_name = "SECONDS"
     )]
     time: Option<u32>,
+    /// Also pods of a manifest source: they stay ended until their manifest changes
+    #[arg(long)]
+    until_changed: bool,
     /// Say nothing of the progress
     #[arg(short, long)]
     quiet: bool,
@@ -56,11 +59,29 @@ impl Stop {
         let output = Output::detect(self.quiet);
         let pods = open::pods(&global.paths(), &self.pods, self.all)?;
         let stops = pods.iter().map(|pod| async {
+            self.may_stop(pod)?;
             let ended = end(global, pod, self.time, output).await;
             ended.and_then(|()| output::print(&format!("pod {} stopped\n", pod.record.full_name())))
         });
         super::all_of(futures::future::join_all(stops).await)?;
         Ok(0)
+    }
+}
+
+impl Stop {
+    /// A pod that a source wants is not stopped by the way: its manifest says that it is to run.
+    fn may_stop(&self, pod: &StoredPod) -> Result<(), Failure> {
+        if self.until_changed || pod.state.phase.ended() || !pod.record.is_wanted() {
+            return Ok(());
+        }
+        let (record, origin) = (&pod.record, &pod.record.origin);
+        Err(Failure::failed(format!(
+            "pod {} is wanted by {} {}; take it out there, or end it until that changes with `rkubelet stop --until-changed {}`",
+            record.full_name(),
+            origin.source.as_str(),
+            origin.place,
+            record.name()
+        )))
     }
 }
 

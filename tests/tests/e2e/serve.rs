@@ -45,7 +45,8 @@ fn pods_of_a_directory_run_and_outlive_the_daemon() {
     }
     let uids = host.uids();
     for name in ["a", "b"] {
-        host.rkubelet(&["stop", name]).run().ok();
+        host.remove_manifest(name);
+        host.await_phase(name, "Succeeded");
         host.rkubelet(&["rm", name]).run().ok();
     }
     host.assert_no_pods(&uids);
@@ -320,6 +321,43 @@ fn broken_manifests_and_broken_records_harm_nobody_else() {
     assert!(
         newer.join("pod.json").exists(),
         "what a newer one wrote is kept for it"
+    );
+    daemon.stop();
+}
+
+/// What a source wants is not stopped by the way, and comes back in other words or when it is removed by force.
+#[test]
+fn a_pod_of_a_source_is_stopped_until_its_manifest_changes() {
+    let Some(host) = Host::new() else { return };
+    host.manifest("p", &long("p"));
+    let daemon = host.serve(&[]);
+    let first = runs(&host, "p");
+    let rk = |words: &[&str]| host.rkubelet(words).run();
+    rk(&["stop", "p"]).code(1).complains("p.yaml");
+    rk(&["reset", "--force"])
+        .code(1)
+        .complains(&daemon.pid().to_string());
+    runs(&host, "p");
+    rk(&["stop", "--until-changed", "p"]).ok();
+    host.await_phase("p", "Succeeded");
+    rk(&["rm", "p"]).code(1).complains("p.yaml");
+    daemon.stop();
+    let daemon = host.serve(&[]);
+    // The same words again: it stays ended.
+    host.manifest("p", &long("p"));
+    host.manifest("q", &long("q"));
+    runs(&host, "q");
+    assert_eq!(host.listed("p").unwrap()["status"]["phase"], "Succeeded");
+    host.manifest("p", &long("p").replace("up", "changed"));
+    let second = runs(&host, "p");
+    assert_ne!(uid(&first), uid(&second));
+    rk(&["rm", "-f", "p"]).ok();
+    let third = until(&host, "p", "another one", |pod| {
+        pod["status"]["phase"] == "Running" && uid(pod) != uid(&second)
+    });
+    assert_eq!(
+        first["spec"]["containers"][0]["name"],
+        third["spec"]["containers"][0]["name"]
     );
     daemon.stop();
 }
