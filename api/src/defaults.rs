@@ -180,6 +180,10 @@ fn volume(volume: &mut Volume) {
     if let Some(source) = &mut volume.secret {
         source.default_mode.get_or_insert(FILE_MODE);
     }
+    if let Some(source) = &mut volume.image {
+        let policy = pull_policy(source.reference.as_deref().unwrap_or_default());
+        set_text(&mut source.pull_policy, policy);
+    }
     if let Some(source) = &mut volume.host_path {
         source.type_.get_or_insert_default();
     }

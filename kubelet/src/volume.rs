@@ -186,7 +186,7 @@ fn ensure_one(paths: &Paths, record: &PodRecord, volume: &Volume) -> Result<Read
         } else {
             in_memory(paths, record, volume)
         };
-        return empty::ensure(&dir, source, fs_group(record)).map(|()| own(dir, false));
+        return empty::ensure(&dir, source, record).map(|()| own(dir, false));
     }
     if let Some(source) = &volume.host_path {
         let kind = host::ensure(source)?;

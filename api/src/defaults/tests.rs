@@ -31,6 +31,21 @@ fn pull_policies() {
 }
 
 #[test]
+fn an_image_volume_has_a_pull_policy_too() {
+    for (source, want) in [
+        ("{reference: nginx}", "Always"),
+        ("{reference: 'nginx:1'}", "IfNotPresent"),
+        ("{reference: nginx, pullPolicy: Never}", "Never"),
+    ] {
+        let pod = pod_with(&format!(
+            "{{containers: [{{name: a, image: b}}], volumes: [{{name: v, image: {source}}}]}}"
+        ));
+        let image = pod.spec.unwrap().volumes.unwrap()[0].image.clone().unwrap();
+        assert_eq!(image.pull_policy.as_deref(), Some(want), "{source}");
+    }
+}
+
+#[test]
 fn everything_that_kubernetes_fills_in() {
     let pod = pod_with(
         "{containers: [{name: a, image: 'a:1', ports: [{containerPort: 80}], resources: {limits: {cpu: 1, memory: 1Gi}, \

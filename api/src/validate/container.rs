@@ -262,4 +262,7 @@ fn check_mount(path: &str, mount: &VolumeMount, one: &Container, errors: &mut Er
     if asked && mount.read_only != Some(true) {
         errors.add(&recursive, "has no meaning without readOnly: true");
     }
+    if asked && mode.is_some_and(|mode| mode != "None") {
+        errors.add(&recursive, "is forbidden unless mountPropagation is None");
+    }
 }

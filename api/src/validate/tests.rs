@@ -358,6 +358,7 @@ fn mounts() {
         &[
             "c.volumeMounts[0].mountPropagation: Bidirectional is forbidden unless the container is privileged",
             "c.volumeMounts[0].recursiveReadOnly: has no meaning without readOnly: true",
+            "c.volumeMounts[0].recursiveReadOnly: is forbidden unless mountPropagation is None",
         ],
     );
 }
@@ -564,6 +565,17 @@ fn volumes() {
             "spec.volumes[1].hostPath.path: invalid value \"a\": must be an absolute path",
             "spec.volumes[1].hostPath.type: unsupported value \"Dir\": must be DirectoryOrCreate, Directory, FileOrCreate, \
          File, Socket, CharDevice, BlockDevice",
+        ],
+    );
+    check(
+        "volumes: [{name: a, image: {}}, {name: b, image: {reference: 'a b', pullPolicy: Sometimes}}, {name: c, gitRepo: {repository: r, directory: ../x}}, \
+         {name: d, gitRepo: {repository: ''}}]",
+        &[
+            "spec.volumes[0].image.reference: required value",
+            "spec.volumes[1].image.reference: invalid value \"a b\": must not contain spaces",
+            "spec.volumes[1].image.pullPolicy: unsupported value \"Sometimes\": must be Always, IfNotPresent, Never",
+            "spec.volumes[2].gitRepo.directory: invalid value \"../x\": must not contain '..'",
+            "spec.volumes[3].gitRepo.repository: required value",
         ],
     );
     check(

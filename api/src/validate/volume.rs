@@ -45,6 +45,19 @@ pub(super) fn check(path: &str, volume: &Volume, errors: &mut Errors) {
             0..=255,
         );
     }
+    if let Some(image) = &volume.image {
+        let reference = image.reference.as_deref().unwrap_or_default();
+        let field = format!("{path}.image.reference");
+        if reference.is_empty() {
+            errors.required(&field);
+        } else if reference.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            let problem = format!("invalid value {reference:?}: must not contain spaces");
+            errors.add(&field, &problem);
+        }
+        let policies = ["Always", "IfNotPresent", "Never"];
+        let field = format!("{path}.image.pullPolicy");
+        errors.one_of(&field, image.pull_policy.as_ref(), &policies);
+    }
     if let Some(repo) = &volume.git_repo {
         if repo.repository.is_empty() {
             errors.required(&format!("{path}.gitRepo.repository"));

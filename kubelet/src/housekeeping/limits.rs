@@ -96,7 +96,7 @@ pub fn of_pod(spec: &PodSpec, pids: Option<i64>) -> Result<LinuxResources, OciSp
 }
 
 /// What the pod may have of a resource in all: known only where every container has a limit, or the pod itself has.
-fn limit(spec: &PodSpec, resource: &str) -> Option<i64> {
+pub(crate) fn limit(spec: &PodSpec, resource: &str) -> Option<i64> {
     let units = |quantity: Quantity| match resource {
         "cpu" => quantity.milli(),
         _ => quantity.units(),

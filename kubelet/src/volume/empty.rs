@@ -1,5 +1,7 @@
 //! emptyDir: a directory that begins empty and ends with its pod.
+use crate::housekeeping::limits;
 use crate::paths::create_private;
+use crate::state::PodRecord;
 use crate::sys;
 use k8s_openapi::api::core::v1::EmptyDirVolumeSource;
 use rkube_api::quantity::Quantity;
@@ -12,11 +14,13 @@ pub(super) fn on_disk(source: &EmptyDirVolumeSource) -> bool {
     matches!(source.medium.as_deref(), None | Some(""))
 }
 
+/// Makes it, unless it is there. One in memory is no larger than what the pod may have of memory anyway.
 pub(super) fn ensure(
     dir: &Path,
     source: &EmptyDirVolumeSource,
-    group: Option<u32>,
+    record: &PodRecord,
 ) -> Result<(), String> {
+    let group = super::fs_group(record);
     let failed = |err: io::Error| err.to_string();
     let limit = match &source.size_limit {
         None => None,
@@ -28,19 +32,22 @@ pub(super) fn ensure(
                 .units(),
         ),
     };
-    if dir.is_dir() {
-        return Ok(());
-    }
     match source.medium.as_deref() {
+        None | Some("") if dir.is_dir() => Ok(()),
         None | Some("") => make_shared(dir, group).map_err(failed),
         Some("Memory") => {
             create_private(dir).map_err(failed)?;
-            sys::mount_tmpfs(
-                dir,
-                limit.and_then(|limit| u64::try_from(limit).ok()),
-                0o777,
-            )
-            .map_err(failed)?;
+            // A directory alone is one that nothing was mounted at in time.
+            if sys::is_mount(dir).map_err(failed)? {
+                return Ok(());
+            }
+            let spec = record.pod.spec.as_ref();
+            let memory = spec.and_then(|spec| limits::limit(spec, "memory"));
+            // Zero stands for no limit, in v1 as for a tmpfs.
+            let size = limit.into_iter().chain(memory).filter(|&size| size > 0);
+            let size = size.min();
+            let size = size.and_then(|size| u64::try_from(size).ok());
+            sys::mount_tmpfs(dir, size, 0o777).map_err(failed)?;
             own(dir, group).map_err(failed)
         }
         Some(other) => Err(format!(

@@ -122,6 +122,37 @@ fn a_sub_path_is_a_part_of_a_volume() {
     assert_eq!(outcome.log("last"), "log\n");
 }
 
+/// The files of a pod that runs change with its ConfigMap: all at once, without a restart, and not where a part is mounted.
+#[test]
+fn files_follow_their_config_map() {
+    let Some(host) = Host::new() else { return };
+    host.image();
+    let part = with(mount("v", "/part"), json!({"subPath": "a"}));
+    let script = "echo up; until [ \"$(cat /v/a)\" = new ]; do sleep 0.01; done; cat /v/b /part; ls /v; exec sleep 1000";
+    let c = mounting("c", script, &[mount("v", "/v"), part]);
+    let volumes = json!([{"name": "v", "configMap": {"name": "m"}}]);
+    let manifest = pod("p", &[c], json!({"volumes": volumes}));
+    host.manifest("m.json", &config_map("m", json!({"a": "old", "b": "old"})));
+    host.manifest("p.json", &manifest);
+    let daemon = host.serve(&[]);
+    host.await_phase("p", "Running");
+    let log = || host.rkubelet(&["logs", "p"]).run().stdout;
+    rkube_tests::eventually(10, "it has read its files", || {
+        log().contains("up").then_some(())
+    });
+    host.manifest(
+        "m.json",
+        &config_map("m", json!({"a": "new", "b": "new", "c": "more"})),
+    );
+    let seen = rkube_tests::eventually(30, "the new files are there", || {
+        Some(log()).filter(|log| log.lines().count() > 1 && log.ends_with("c\n"))
+    });
+    assert_eq!(seen, "up\nnewolda\nb\nc\n");
+    let pod = host.state("p").unwrap();
+    assert_eq!(pod["containers"][0]["restarts"], 0, "{pod}");
+    drop(daemon);
+}
+
 /// A canary beside the host's directories, to be reached by links of containers.
 fn canary(host: &Host) -> String {
     let dir = host.dir().join("canary");
@@ -226,6 +257,52 @@ fn a_host_path_may_be_a_device_but_no_link_of_proc() {
     let outcome = host.run(&one("ls /v", magic, json!({})));
     assert_eq!(outcome.code, 125, "{outcome}");
     outcome.complains("/proc/self/root");
+}
+
+#[test]
+fn memory_for_files_is_memory_of_the_pod() {
+    let Some(host) = Host::new() else { return };
+    let size = |container: Value, source: Value| {
+        let script = "grep ' /v ' /proc/mounts | tr , '\\n' | grep size=";
+        let c = with(mounting("c", script, &[mount("v", "/v")]), container);
+        let volumes = json!({"volumes": [{"name": "v", "emptyDir": source}]});
+        host.run(&pod("p", &[c], volumes)).ok().log("c")
+    };
+    let limited = json!({"resources": {"limits": {"memory": "64Mi"}}});
+    let memory = |limit: &str| json!({"medium": "Memory", "sizeLimit": limit});
+    let table = [
+        (
+            limited.clone(),
+            json!({"medium": "Memory"}),
+            "size=65536k\n",
+        ),
+        (limited.clone(), memory("16Mi"), "size=16384k\n"),
+        (limited, memory("1Gi"), "size=65536k\n"),
+        (json!({}), memory("16Mi"), "size=16384k\n"),
+    ];
+    for (container, source, want) in table {
+        assert_eq!(
+            size(container.clone(), source.clone()),
+            want,
+            "{container} {source}"
+        );
+    }
+}
+
+/// A container makes directories deeper than paths may be long, with the volume's limit hidden at the bottom; the pod goes
+/// all the same, and leaves nothing.
+#[test]
+fn a_deep_tree_does_not_outlive_its_pod() {
+    let Some(host) = Host::new() else { return };
+    let deep = "d=1234567890123456789012345678901234567890; cd /v; i=0; while [ $i -lt 1500 ]; do mkdir $d; cd -P ./$d 2>/dev/null || exit 1; i=$((i+1)); done; echo done";
+    let outcome = host.run(&one(deep, json!({"emptyDir": {}}), json!({})));
+    println!("{outcome}");
+    let uids = host.uids();
+    host.assert_no_pods(&uids);
+    assert_eq!(
+        std::fs::read_dir(host.root().join("pods")).unwrap().count(),
+        0
+    );
 }
 
 /// What a Secret holds is never written to the disk.
