@@ -9,17 +9,23 @@
 //! why as a v1 `Status`. Nothing here is needed for pods to run.
 pub mod body;
 pub mod caller;
+mod configz;
 mod connection;
+mod files;
 mod health;
+mod legacy;
 mod lenient;
 mod listen;
 mod logs;
+mod machine;
 mod metrics;
 mod pki;
 mod pods;
 pub mod request_error;
 mod seats;
 mod stamp;
+mod stats;
+mod submit;
 mod tokens;
 
 pub use caller::Caller;
@@ -66,6 +72,8 @@ pub struct Shared {
     tokens: Tokens,
     metrics: Metrics,
     hub: logs::Hub,
+    rates: stats::Rates,
+    disks: stats::reading::Disks,
     seats: Seats,
 }
 
@@ -127,6 +135,8 @@ impl Server {
             tokens: Tokens::open(&node.paths, config.rkube.token_file.as_deref())?,
             metrics: Metrics::new(),
             hub: logs::Hub::start(&node.registry)?,
+            rates: stats::Rates::default(),
+            disks: stats::reading::Disks::default(),
             seats: hall.seats.clone(),
         }));
         let socket = listen::socket(&node.paths.api_socket())?;
@@ -155,9 +165,12 @@ impl Server {
 /// All routes, for those who may.
 fn router(api: &Api) -> Router {
     let checked = middleware::from_fn_with_state(api.clone(), caller::check);
-    let mut quick = Router::new().merge(watched()).merge(pods::routes());
+    let mut quick = shows().merge(configz::routes());
     if api.kubelet.config.enable_debugging_handlers {
-        quick = quick.merge(logs::routes());
+        quick = quick
+            .merge(submit::routes())
+            .merge(logs::routes())
+            .merge(files::routes());
     }
     let routes = quick
         .layer(middleware::from_fn(in_time))
@@ -169,18 +182,21 @@ fn router(api: &Api) -> Router {
 
 /// The routes that change nothing and tell no secrets, for everybody.
 fn shown(api: &Api) -> Router {
-    let routes = Router::new()
-        .merge(watched())
-        .merge(pods::routes())
+    let routes = shows()
         .layer(middleware::from_fn(in_time))
         .fallback(nothing)
         .merge(health::routes());
     finish(api, routes)
 }
 
-/// What is measured.
-fn watched() -> Router<Api> {
-    Router::new().merge(metrics::routes())
+/// What is, and what is measured.
+fn shows() -> Router<Api> {
+    Router::new()
+        .merge(pods::routes())
+        .merge(legacy::routes())
+        .merge(machine::routes())
+        .merge(stats::routes())
+        .merge(metrics::routes())
 }
 
 fn finish(api: &Api, routes: Router<Api>) -> Router {

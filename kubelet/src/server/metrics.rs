@@ -1,4 +1,8 @@
-//! `/metrics`: what Prometheus reads.
+//! `/metrics`: what Prometheus reads. Counters of the API live here; all else is looked up when somebody asks.
+mod resource;
+mod state;
+mod text;
+
 use super::Api;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -6,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,7 +20,10 @@ use prometheus_client::registry::Registry;
 use std::time::Instant;
 
 pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/metrics", get(all))
+    Router::new()
+        .route("/metrics", get(all))
+        .route("/metrics/resource", get(resource::resource))
+        .route("/metrics/cadvisor", get(resource::cadvisor))
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -107,13 +114,10 @@ pub(super) async fn count(State(api): State<Api>, request: Request, next: Next) 
 }
 
 async fn all(State(api): State<Api>) -> Response {
-    let mut text = String::new();
-    api.metrics
-        .connections
-        .set(i64::try_from(api.seats.taken()).unwrap_or(i64::MAX));
+    let mut text = state::page(&api.kubelet);
+    let connections = i64::try_from(api.seats.taken()).unwrap_or(i64::MAX);
+    api.metrics.connections.set(connections);
     // Writing to a string cannot fail.
     let _ = prometheus_client::encoding::text::encode(&mut text, &api.metrics.registry);
-    let kind =
-        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    ([(CONTENT_TYPE, kind)], text).into_response()
+    ([(CONTENT_TYPE, text::KIND)], text).into_response()
 }
