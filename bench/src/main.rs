@@ -47,6 +47,9 @@ struct Args {
     /// Measured runs of each contestant [default: each suite's own number]
     #[arg(long, value_name = "N")]
     runs: Option<usize>,
+    /// Only this table of the suite `serve`: one, idle or many
+    #[arg(long, value_name = "TABLE")]
+    only: Option<String>,
     /// Write the tables as Markdown as well
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -79,9 +82,15 @@ enum Suite {
 struct Settings {
     runs: Option<usize>,
     seed: u64,
+    only: Option<String>,
 }
 
 impl Settings {
+    /// Whether this table is to be made.
+    fn wants(&self, table: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == table)
+    }
+
     /// So many runs unless the user wants another number.
     fn rounds(&self, usual: usize, pause: Duration) -> Rounds {
         Rounds {
@@ -119,6 +128,7 @@ fn measure(args: &Args) -> Result<Vec<Table>> {
     let settings = Settings {
         runs: args.runs,
         seed,
+        only: args.only.clone(),
     };
     let mut facts = machine::facts();
     facts.push(machine::peers());

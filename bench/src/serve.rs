@@ -21,9 +21,15 @@ pub(crate) fn suite(bed: &Bed, settings: &Settings) -> Result<Vec<Table>> {
     let dir = bed.subdir("serve")?;
     let rootfs = dir.join("rootfs.tar");
     image::stay_tar(&rootfs)?;
-    Ok(vec![
-        drop::table(bed, settings, &rootfs)?,
-        idle::table(bed, &rootfs)?,
-        many::table(bed, settings, &rootfs)?,
-    ])
+    let mut tables = Vec::new();
+    if settings.wants("one") {
+        tables.push(drop::table(bed, settings, &rootfs)?);
+    }
+    if settings.wants("idle") {
+        tables.push(idle::table(bed, &rootfs)?);
+    }
+    if settings.wants("many") {
+        tables.push(many::table(bed, settings, &rootfs)?);
+    }
+    Ok(tables)
 }

@@ -14,8 +14,13 @@ use crate::process::Process;
 
 /// How long it may take to get ready.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The watchdog's time: two heartbeats are to come in it.
+/// The watchdog's time: the service manager would kill a daemon from which it hears nothing for so long.
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(2);
+/// A name for the file of settings.
+const SETTINGS: &str = "kubelet.yaml";
+/// The daemon is not to mind how full this host's disk is: that is not measured.
+const UNTROUBLED: &str =
+    "{evictionHard: {memory.available: 1Mi}, imageGCHighThresholdPercent: 100}\n";
 
 /// It.
 #[derive(Debug)]
@@ -38,11 +43,12 @@ pub(crate) struct Seen {
 }
 
 impl<'a> Daemon<'a> {
-    /// Starts one and waits until it says that it is ready; that took so many milliseconds.
+    /// Starts one and waits until it says that it is ready; that took so many milliseconds. With `watched`, the service manager
+    /// wants to hear from it.
     ///
     /// # Errors
     /// With the end of its log when it ends instead.
-    pub(crate) fn start(kubelet: &'a Kubelet) -> Result<(Self, f64)> {
+    pub(crate) fn start(kubelet: &'a Kubelet, watched: bool) -> Result<(Self, f64)> {
         let base = kubelet.pods().join("../..");
         let (manifests, staging) = (base.join("manifests"), base.join("staging"));
         std::fs::create_dir_all(&manifests)?;
@@ -51,14 +57,19 @@ impl<'a> Daemon<'a> {
         let _ = std::fs::remove_file(&path);
         let notify = UnixDatagram::bind(&path)?;
         let log = base.join("daemon.log");
+        std::fs::write(base.join(SETTINGS), UNTROUBLED)?;
         let mut command = kubelet.command();
+        if watched {
+            command.env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
+        }
         command
             .arg("serve")
+            .arg("--config-file")
+            .arg(base.join(SETTINGS))
             .arg("--config")
             .arg(&manifests)
             .arg("--max-pods=1000")
             .env("NOTIFY_SOCKET", &path)
-            .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string())
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::null())
             .stderr(File::options().create(true).append(true).open(&log)?);

@@ -37,7 +37,7 @@ pub(super) fn table(bed: &Bed, settings: &Settings, rootfs: &Path) -> Result<Tab
          `podman kube down`. The program ends at once at SIGTERM.",
     );
     let kubelet = Kubelet::new(bed, "serve/drop", rootfs)?;
-    let (daemon, _) = Daemon::start(&kubelet)?;
+    let (daemon, _) = Daemon::start(&kubelet, false)?;
     let out = bed.subdir("serve/out")?;
     let line = "rkubelet serve --config DIR; mv pod.json DIR/".to_owned();
     let rounds = Cell::new(0);

@@ -65,7 +65,7 @@ pub(super) fn table(bed: &Bed, settings: &Settings, rootfs: &Path) -> Result<Tab
 
 fn ours(bed: &Bed, rootfs: &Path, count: usize, run: usize) -> Result<Vec<f64>> {
     let kubelet = Kubelet::new(bed, &format!("serve/many-{count}-{run}"), rootfs)?;
-    let (daemon, _) = Daemon::start(&kubelet)?;
+    let (daemon, _) = Daemon::start(&kubelet, true)?;
     settle();
     let before = idle::cpu(daemon.pid())?;
     let mut heart = Heart::new();
@@ -109,11 +109,14 @@ fn start_watched(
     }
     let mut known = Vec::new();
     let mut running = 0;
+    let before = daemon.seen().len();
     while running < count {
         heart.beat(daemon);
         // Looking at each of them again and again would be work that the daemon has to wait for.
-        if known.len() < count && daemon.count() >= count {
+        if known.len() < count && daemon.count() >= before + count {
+            let prefix = format!("{name}-");
             known = daemon.seen();
+            known.retain(|pod| pod.name.starts_with(&prefix));
             running = 0;
         }
         // Those at the front run.
@@ -192,7 +195,7 @@ impl Heart {
 }
 
 fn podman(bed: &Bed, rootfs: &Path, count: usize) -> Result<Vec<f64>> {
-    let podman = drop::podman(bed, "serve/podman-many", rootfs)?;
+    let podman = drop::podman(bed, "serve/pm", rootfs)?;
     let manifests: Vec<_> = (0..count)
         .map(|number| stay::manifest(&format!("many-{number}"), None).to_string())
         .collect();
