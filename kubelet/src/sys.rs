@@ -10,6 +10,26 @@ use std::path::Path;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// unshare(2) of the kinds of namespaces that pods have, in a thread that ends with them.
+///
+/// # Errors
+/// What the kernel has against it.
+pub(crate) fn try_namespaces() -> io::Result<()> {
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    let kinds = UnshareFlags::NEWNS
+        | UnshareFlags::NEWPID
+        | UnshareFlags::NEWNET
+        | UnshareFlags::NEWIPC
+        | UnshareFlags::NEWUTS;
+    let thread = std::thread::Builder::new().spawn(move || {
+        // SAFETY: descriptors stay shared, which is what the wrapper warns of; the thread does nothing else.
+        unsafe { unshare_unsafe(kinds) }.map_err(io::Error::from)
+    })?;
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the thread ended")))
+}
+
 /// mount(2) of a tmpfs at `dir`, of at most `size` bytes, private to this mount namespace.
 ///
 /// # Errors

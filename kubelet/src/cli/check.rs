@@ -2,6 +2,7 @@
 //!
 //! What matters is tried rather than looked up: an overlay is mounted (nowhere), a cgroup made and removed, devices
 //! and rules made in a network namespace that goes with the check. Nothing of the host changes.
+mod daemon;
 mod host;
 mod overlay;
 
@@ -99,6 +100,7 @@ fn findings(global: &Global) -> Vec<Finding> {
         let status = if finding.ok { Status::Ok } else { Status::Fail };
         Finding::new(finding.what, status, finding.detail, &finding.mend)
     }));
+    findings.extend(daemon::findings(global));
     findings
 }
 

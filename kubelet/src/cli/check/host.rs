@@ -71,7 +71,20 @@ pub(super) fn namespaces() -> Finding {
             return Finding::fail("namespaces", format!("user.{limit} is 0"), &advice);
         }
     }
-    Finding::ok("namespaces", "mount, pid, net, ipc, uts")
+    match crate::sys::try_namespaces() {
+        Ok(()) => Finding::ok("namespaces", "mount, pid, net, ipc, uts: can be made"),
+        // Who is not root has been told so.
+        Err(err) if err.kind() == std::io::ErrorKind::PermissionDenied => Finding::warn(
+            "namespaces",
+            "may not be made by this user",
+            "run it with sudo; in a container, with --privileged",
+        ),
+        Err(err) => Finding::fail(
+            "namespaces",
+            format!("cannot be made: {err}"),
+            "raise the limits of `sysctl user`, or boot a kernel with all kinds of namespaces",
+        ),
+    }
 }
 
 pub(super) fn seccomp() -> Finding {
