@@ -9,9 +9,10 @@ use rkube_images::reference::ReferenceError;
 use rkube_images::store::{Image, Store, StoreError};
 use rkube_images::{
     Credentials, Digest, Progress, PullError, PullOptions, PullPolicy, Reference, RegistryConfig,
-    Silent, pull,
+    pull,
 };
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Why a container has no image; each has Kubernetes' word.
@@ -85,6 +86,24 @@ pub struct ReadyImage {
     pub lowers: Vec<PathBuf>,
 }
 
+/// Says once that a registry is asked.
+struct Announce<'a> {
+    reporter: &'a Reporter,
+    container: &'a Container,
+    said: AtomicBool,
+}
+
+impl Progress for Announce<'_> {
+    fn event(&self, _event: &rkube_images::Event<'_>) {
+        if !self.said.swap(true, Ordering::Relaxed) {
+            let image = self.container.image.as_deref().unwrap_or_default();
+            let message = format!("image {image}");
+            self.reporter
+                .event("Pulling", Some(&self.container.name), message);
+        }
+    }
+}
+
 /// The store and the ways to fill it.
 #[derive(Clone, Debug)]
 pub struct Images {
@@ -139,7 +158,12 @@ impl Images {
     ) -> Result<ReadyImage, ImageError> {
         let name = container.image.as_deref().unwrap_or_default();
         let since = Instant::now();
-        let (image, pulled) = self.fetch(record, container, &Silent).await?;
+        let announce = Announce {
+            reporter,
+            container,
+            said: AtomicBool::new(false),
+        };
+        let (image, pulled) = self.fetch(record, container, &announce).await?;
         if pulled {
             reporter.timing(&format!("pull of {name}"), since);
             reporter.event(

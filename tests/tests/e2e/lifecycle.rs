@@ -608,3 +608,64 @@ fn grpc_probes_ask_the_health_service() {
     drop(server.stdin.take());
     server.wait().unwrap();
 }
+
+/// A pod whose processes take no signal (here they are frozen, and so is their supervisor) ends all the same: what cannot
+/// be killed is given up after a bound, said aloud, and nothing is left in the end.
+#[test]
+fn a_pod_that_cannot_be_killed_ends() {
+    let Some(host) = Host::new() else { return };
+    host.manifest(
+        "p",
+        &pod("p", &[sh("c", LOOP)], json!({"restartPolicy": "Always"})),
+    );
+    host.manifest(
+        "q",
+        &pod("q", &[sh("c", LOOP)], json!({"restartPolicy": "Always"})),
+    );
+    let daemon = host.serve(&[]);
+    host.await_phase("p", "Running");
+    host.await_phase("q", "Running");
+    let state = host.state("p").unwrap();
+    let pid = &state["containers"][0]["state"]["Running"]["pid"];
+    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let freezer = cgroups
+        .lines()
+        .find_map(|line| line.split_once(":freezer:"));
+    let Some((_, path)) = freezer else {
+        // Who is frozen by the new freezer can be killed.
+        println!("SKIP a_pod_that_cannot_be_killed_ends: needs the old freezer");
+        return;
+    };
+    let container = std::path::PathBuf::from(format!("/sys/fs/cgroup/freezer{path}"));
+    let frozen = container.parent().unwrap().join("freezer.state");
+    std::fs::write(&frozen, "FROZEN").unwrap();
+    let (uids, begun) = (host.uids(), Instant::now());
+    host.rkubelet(&["stop", "p", "-t", "1"]).within(120).run();
+    let over = host.await_phase("p", "Failed");
+    assert!(
+        begun.elapsed() < rkube_tests::limit(Duration::from_secs(60)),
+        "{:?}",
+        begun.elapsed()
+    );
+    let end = &status(&over, "c")["state"]["terminated"];
+    assert_eq!(end["reason"], "ContainerStatusUnknown", "{over}");
+    assert!(
+        events(&host, "p").contains("survives SIGKILL"),
+        "{}",
+        events(&host, "p")
+    );
+    assert_eq!(
+        host.listed("q").unwrap()["status"]["phase"],
+        "Running",
+        "others go on"
+    );
+    host.rkubelet(&["stop", "q"]).run();
+    for pod in ["p", "q"] {
+        host.rkubelet(&["rm", pod]).run().ok();
+    }
+    eventually(60, "nothing of it is left", || {
+        (!container.exists()).then_some(())
+    });
+    host.assert_no_pods(&uids);
+    daemon.stop();
+}
