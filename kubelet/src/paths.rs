@@ -9,7 +9,7 @@
 //!   pods/<uid>/pod.json                     what was asked for, 0600 (it may hold secrets)
 //!             /state.json                   what was last observed
 //!             /etc/                         hosts, hostname, resolv.conf of the pod
-//!             /volumes/<name>/              emptyDir, configMap, secret
+//!             /volumes/<name>/              emptyDir, gitRepo
 //!             /containers/<name>/<n>/       upper, work, config.json, termination-log of try n
 //! /run/rkubelet/                --run-root  gone after a reboot
 //!   agent.sock agent.lock agent.log         the one background process of detached pods

@@ -245,19 +245,28 @@ pub fn disk_limits(paths: &Paths, record: &PodRecord) -> Vec<(String, PathBuf, u
     volumes.into_iter().flatten().filter_map(limited).collect()
 }
 
-/// Unmounts what [`ensure`] mounted and removes all that a pod had in memory.
+/// Unmounts what [`prepare`] mounted and removes all that a pod had in memory; nothing of it may run any more.
 ///
 /// # Errors
 /// Names what could not be removed; calling it again goes on.
 pub fn remove(paths: &Paths, uid: &str) -> io::Result<()> {
-    let dir = paths.pod_run(uid).join("volumes");
-    let entries = match fs_err::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(err) => return Err(err),
-    };
-    for entry in entries {
-        sys::unmount(&entry?.path())?;
+    let pod = paths.pod_run(uid);
+    for clone in entries(&pod)?.iter().filter(|path| git::is_clone(path)) {
+        sys::unmount(&clone.join("shm"))?;
+        crate::disk::remove(clone)?;
+    }
+    let dir = pod.join("volumes");
+    for mount in entries(&dir)? {
+        sys::unmount(&mount)?;
     }
     crate::disk::remove(&dir)
+}
+
+/// What is in a directory; one that is not there is empty.
+fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs_err::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(err) => Err(err),
+    }
 }

@@ -96,6 +96,12 @@ pub(super) async fn ensure(wanted: Wanted<'_>, reporter: &Reporter) -> Result<()
     Ok(())
 }
 
+/// Whether this is the folder of a clone's container, among those of a pod.
+pub(super) fn is_clone(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with(clone::FOLDER))
+}
+
 /// An empty directory that git may write to, in one that only root may enter.
 fn begin(aside: &Path) -> io::Result<()> {
     let parent = aside.parent().unwrap_or(aside);

@@ -515,6 +515,39 @@ fn a_clone_that_hangs_ends_with_its_pod() {
     host.assert_no_pods(&uids);
 }
 
+/// A daemon that is killed over a clone leaves it running; the next one begins it anew, and what the pod had goes with it.
+#[test]
+fn a_clone_survives_its_daemon_and_ends_with_its_pod() {
+    let Some(host) = Host::new() else { return };
+    host.image();
+    let listen = || std::net::TcpListener::bind("127.0.0.1:9419").unwrap();
+    let silent = host.netns().inside(listen);
+    let source = json!({"gitRepo": {"repository": "git://127.0.0.1:9419/app"}});
+    host.manifest("p.json", &one("true", source, json!({})));
+    let daemon = host.serve(&[]);
+    let (first, _) = silent.accept().unwrap();
+    daemon.kill();
+    let uids = host.uids();
+    let daemon = host.serve(&[]);
+    let (_second, _) = silent.accept().unwrap();
+    // The one before it is gone: nobody holds its connection any more.
+    first
+        .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+        .unwrap();
+    let mut rest = Vec::new();
+    std::io::Read::read_to_end(&mut &first, &mut rest).unwrap();
+    daemon.kill();
+    host.remove_manifest("p.json");
+    let daemon = host.serve(&[]);
+    // Its record stays for those who ask; nothing else does.
+    rkube_tests::eventually(20, "the pod is over", || {
+        let removed = host.rkubelet(&["rm", "p"]).run();
+        (removed.code == 0).then_some(())
+    });
+    host.assert_no_pods(&uids);
+    drop(daemon);
+}
+
 #[test]
 fn an_image_is_a_volume_to_read() {
     let Some(host) = Host::new() else { return };

@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 /// "nobody": who git runs as.
 pub(super) const USER: u32 = 65534;
+/// What the folder of a clone's container is called, with the volume's number after it. Short, because a socket's path may be
+/// 107 bytes long, and with a dot, which no container's name has.
+pub(super) const FOLDER: &str = "git.";
 /// How long a clone may take.
 const LONGEST: Duration = Duration::from_secs(120);
 /// How much it may bring.
@@ -87,8 +90,7 @@ pub(super) struct Clone {
 impl Clone {
     pub(super) fn new(wanted: &Wanted<'_>, target: &Path) -> Self {
         let (paths, source) = (&wanted.node.paths, wanted.source);
-        // A short name: a socket's path may be 107 bytes long. And with a dot, which no container's name has.
-        let name = format!("git.{}", wanted.index);
+        let name = format!("{FOLDER}{}", wanted.index);
         let pod = crate::worker::cgroup_of(&wanted.record.pod);
         Clone {
             dir: paths.pod_run(wanted.record.uid()).join(&name),
