@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 PREFIX ?= /usr/local
 
-.PHONY: help demo test test-cgroup2 bench lint fmt build install soak clean
+.PHONY: help demo test test-cgroup2 bench lint fmt build install install-service soak clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ fmt: ## Format
 install: build ## Install the binaries below PREFIX
 	install -D -m 0755 target/release/rkubelet $(DESTDIR)$(PREFIX)/bin/rkubelet
 	install -D -m 0755 target/release/rkube-runtime $(DESTDIR)$(PREFIX)/bin/rkube-runtime
+
+install-service: install ## The same, with the systemd unit and a first file of settings
+	install -d $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/rkube/manifests
+	sed 's,/usr/bin/rkubelet,$(PREFIX)/bin/rkubelet,' packaging/rkubelet.service > $(DESTDIR)/etc/systemd/system/rkubelet.service
+	test -e $(DESTDIR)/etc/rkube/kubelet.yaml || install -m 0644 packaging/kubelet.yaml $(DESTDIR)/etc/rkube/kubelet.yaml
 
 clean: ## Remove what was built
 	$(CARGO) clean
