@@ -110,11 +110,13 @@ impl Host {
             .expect("a time above 0");
         let config = manifests.to_string_lossy().into_owned();
         let mut all = vec!["serve", "--config", &config];
-        // How full the disk of the machine is that runs the tests is none of their business.
-        if !arguments
-            .iter()
-            .any(|one| one.starts_with("--eviction-hard"))
-        {
+        // How full the disk of the machine is that runs the tests is none of their business; the settings that a host
+        // has by itself say so already.
+        let says = |one: &&str| {
+            let file = std::fs::read_to_string(one).unwrap_or_default();
+            one.starts_with("--eviction-hard") || file.contains("evictionHard")
+        };
+        if arguments.contains(&"--config-file") && !arguments.iter().any(|one| says(&one)) {
             all.push("--eviction-hard=memory.available<1Mi");
         }
         all.extend(arguments);

@@ -198,6 +198,18 @@ pub fn admits(spec: &PodSpec, conditions: &[Condition]) -> Result<(), String> {
     if only_memory && (class(spec) != QosClass::BestEffort || tolerates(spec, MEMORY_TAINT)) {
         return Ok(());
     }
+    takes_back(conditions)
+}
+
+/// Whether a pod that was evicted may start again: when nothing is short any more. Whatever its class, it was one of
+/// those that used too much.
+///
+/// # Errors
+/// In Kubernetes' words.
+pub fn takes_back(conditions: &[Condition]) -> Result<(), String> {
+    if conditions.is_empty() {
+        return Ok(());
+    }
     let names: Vec<_> = conditions.iter().map(|one| one.as_str()).collect();
     Err(format!(
         "The node had condition: [{}]; the pod starts when that is over",

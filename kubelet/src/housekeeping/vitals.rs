@@ -98,6 +98,14 @@ impl Vitals {
         eviction::admits(spec, &self.conditions.borrow())
     }
 
+    /// Whether a pod that was evicted may start again, as the node is.
+    ///
+    /// # Errors
+    /// In Kubernetes' words.
+    pub fn takes_back(&self) -> Result<(), String> {
+        eviction::takes_back(&self.conditions.borrow())
+    }
+
     /// Notes a look; gives the conditions that have changed.
     pub(super) fn note(
         &self,

@@ -260,7 +260,11 @@ impl Manager {
         let Some(spec) = &record.pod.spec else {
             return Ok(());
         };
-        self.vitals.admits(spec)?;
+        let before = self.node.registry.named(record.namespace(), record.name());
+        match before.filter(|pod| pod.record.eviction.is_some()) {
+            Some(_) => self.vitals.takes_back()?,
+            None => self.vitals.admits(spec)?,
+        }
         let others = here.iter().filter_map(|pod| pod.record.pod.spec.as_ref());
         node::fits(spec, others, &self.vitals.allocatable()).map_err(|misfit| misfit.message)
     }

@@ -524,7 +524,16 @@ fn a_log_follows_new_bounds() {
     let script = "trap 'exit 0' TERM; n=0; while :; do [ -e /run/go ] && n=$((n + 1)) && \
                   echo line $n xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx || sleep 0.05; done";
     let always = json!({"restartPolicy": "Always"});
-    host.manifest("chatty", &pod("chatty", &[sh("c", script)], always));
+    let tmp = json!({"volumeMounts": [{"name": "run", "mountPath": "/run"}]});
+    let volumes = json!({"volumes": [{"name": "run", "emptyDir": {}}]});
+    host.manifest(
+        "chatty",
+        &pod(
+            "chatty",
+            &[with(sh("c", script), tmp)],
+            with(always, volumes),
+        ),
+    );
     let daemon = serve_with(&host, json!({"containerLogMaxSize": "64Ki"}));
     let first = host.await_phase("chatty", "Running");
     daemon.stop();

@@ -213,6 +213,7 @@ fn who_is_let_in() {
     for (number, (spec, conditions, want)) in cases.into_iter().enumerate() {
         assert_eq!(admits(spec, conditions).is_ok(), want, "case {number}");
     }
+    assert!(takes_back(&[]).is_ok() && takes_back(&[Memory]).is_err());
     let refused = admits(&effort, &[Memory, Disk]).unwrap_err();
     assert!(refused.starts_with("The node had condition: [MemoryPressure DiskPressure]"));
 }
