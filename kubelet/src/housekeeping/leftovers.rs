@@ -11,17 +11,19 @@ use crate::worker::{Node, cgroup_of};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 /// Where a pod's cgroup may be, by its quality of service.
 const CLASSES: [&str; 3] = ["kubepods", "kubepods/burstable", "kubepods/besteffort"];
-/// A folder without a record that is younger than this may be a pod that is just let in.
-const YOUNG: Duration = Duration::from_secs(60);
 
 /// Removes what is left. Every step takes "nothing there" for success, and the next pass goes on where one failed.
 pub async fn sweep(node: &Node) {
-    for uid in strangers(&node.paths) {
-        note(&node.events, &uid, stranger(node, &uid).await);
+    match strangers(&node.paths) {
+        Ok(strangers) => {
+            for uid in strangers {
+                note(&node.events, &uid, stranger(node, &uid).await);
+            }
+        }
+        Err(err) => tracing::warn!(%err, "cannot look for what pods left behind"),
     }
     let mounts = crate::mounts::below(&node.paths.run.join("pods"));
     let pods = node.registry.list();
@@ -74,25 +76,18 @@ enum LeftoverError {
     Files(#[from] io::Error),
 }
 
-/// Folders of pods without a record, which no process holds.
-fn strangers(paths: &Paths) -> BTreeSet<String> {
+/// Folders of pods without a record, which no process holds. Pods are let in under a lock: while we have it, such a folder
+/// is not that of a pod that is just coming.
+fn strangers(paths: &Paths) -> io::Result<BTreeSet<String>> {
+    let _lock = crate::lock::exclusive(&paths.admission_lock())?;
     let folders = [paths.pods(), paths.run.join("pods")];
     let entries = folders
         .iter()
         .flat_map(|dir| fs_err::read_dir(dir).into_iter().flatten().flatten());
-    let old = |path: &Path| {
-        let made = fs_err::metadata(path).and_then(|meta| meta.modified());
-        made.is_ok_and(|made| {
-            SystemTime::now()
-                .duration_since(made)
-                .is_ok_and(|age| age >= YOUNG)
-        })
-    };
-    entries
-        .filter(|entry| old(&entry.path()))
+    let all = entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|uid| !paths.pod(uid).join("pod.json").exists() && free(paths, uid).is_some())
-        .collect()
+        .filter(|uid| !paths.pod(uid).join("pod.json").exists() && free(paths, uid).is_some());
+    Ok(all.collect())
 }
 
 /// The pod's lock, where nobody has it.
