@@ -8,7 +8,9 @@
 //! The daemon plays the agent's part as well: it asks a running agent to leave, takes its lock and its socket, and looks
 //! after detached pods together with those of its sources. It may be killed at any instant; pods go on under their
 //! supervisors. When it is asked to end it hands the detached pods to an agent and leaves the others running.
+mod shutdown;
 mod signals;
+mod watchdog;
 
 use crate::agent::{self, Post};
 use crate::config::{GoDuration, KubeletConfig};
@@ -80,6 +82,8 @@ pub enum After {
     End,
     /// The same program anew, with the settings as they are now.
     Again,
+    /// The end of the host: its pods were ended gracefully, and come back with it.
+    HostEnds,
 }
 
 /// Serves until a signal says what else. `arguments` are the global ones, for the agent that follows; `is_right` looks at
@@ -123,7 +127,7 @@ pub async fn run(
                     break After::End;
                 }
                 wish = signals.next() => match wish {
-                    Wish::End => break After::End,
+                    Wish::End => break kubelet.what_ends().await,
                     Wish::Reload => match is_right() {
                         Ok(()) => break After::Again,
                         Err(mistakes) => kubelet.refuse_settings(&mistakes),
@@ -132,10 +136,19 @@ pub async fn run(
             }
         }
     };
-    sd::notify(match after {
-        After::End => "STOPPING=1",
-        After::Again => "RELOADING=1",
-    });
+    match after {
+        After::End => sd::notify("STOPPING=1"),
+        After::Again => sd::notify("RELOADING=1"),
+        After::HostEnds => {
+            // What pods may take is not the service manager's to cut short.
+            let span = kubelet.config.shutdown_grace_period.get() + PARTS_WAIT;
+            sd::notify(&format!(
+                "STOPPING=1\nEXTEND_TIMEOUT_USEC={}",
+                span.as_micros()
+            ));
+            shutdown::halt(&mut manager, &kubelet).await;
+        }
+    }
     kubelet.ending.cancel();
     server.close().await;
     finish(parts).await;
@@ -149,6 +162,16 @@ pub async fn run(
 }
 
 impl Kubelet {
+    /// What a request to end means: the daemon's end, or with a grace period for it that of the whole host.
+    async fn what_ends(&self) -> After {
+        let wanted = !self.config.shutdown_grace_period.get().is_zero();
+        if wanted && shutdown::host_is_ending().await {
+            After::HostEnds
+        } else {
+            After::End
+        }
+    }
+
     fn refuse_settings(&self, mistakes: &str) {
         let message = format!(
             "the settings as they are now are not used: {}",
@@ -163,7 +186,9 @@ impl Kubelet {
 /// Everything of the daemon beside its pods. Each part ends when `ending` is cancelled.
 fn parts(kubelet: &Kubelet, deliveries: &mpsc::Sender<Delivery>) -> Vec<JoinHandle<()>> {
     source::spawn(&kubelet.config, &kubelet.node.name, deliveries);
-    vec![housekeeping::spawn(kubelet)]
+    let mut parts = vec![housekeeping::spawn(kubelet)];
+    parts.extend(watchdog::spawn(kubelet));
+    parts
 }
 
 /// Lets the parts finish what they are at, for a while.

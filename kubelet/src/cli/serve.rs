@@ -58,7 +58,7 @@ impl Serve {
         let is_right = move || self.load().map(drop).map_err(|failure| failure.message);
         let after = crate::serve::run(node, loaded.config, global.arguments(), is_right).await;
         match after.map_err(|err| Failure::of(&err))? {
-            After::End => Ok(0),
+            After::End | After::HostEnds => Ok(0),
             After::Again => Err(again()),
         }
     }

@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How soon a pod that was refused is tried again when nothing tells that its holder has gone.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// How much longer than its grace a pod may take that had to be killed.
+const KILLED_WAIT: Duration = Duration::from_secs(2);
 
 /// The daemon's pods.
 #[derive(Debug)]
@@ -117,6 +119,30 @@ impl Manager {
             }
         }
         Ok(())
+    }
+
+    /// Ends the pods of which `which` is true for as long as the host is down: within this time, and within their own
+    /// grace. What does not end is left to the host.
+    pub async fn halt(&mut self, within: Duration, which: impl Fn(&StoredPod) -> bool) {
+        let most = u32::try_from(within.as_secs()).unwrap_or(u32::MAX);
+        let mut left = BTreeSet::new();
+        for pod in self.node.registry.list() {
+            let uid = pod.record.uid();
+            let grace_seconds = pod.record.grace_seconds().min(most);
+            if which(&pod) && self.workers.ask(uid, Command::Halt { grace_seconds }) {
+                left.insert(uid.to_owned());
+            }
+        }
+        let ends = async {
+            while !left.is_empty() {
+                let Some(ended) = self.workers.next_end().await else {
+                    return;
+                };
+                left.remove(&ended.uid);
+            }
+        };
+        // A container that was killed is gone a moment after its grace.
+        let _ = tokio::time::timeout(within + KILLED_WAIT, ends).await;
     }
 
     fn hear(&mut self, caller: Caller) -> io::Result<()> {

@@ -346,3 +346,58 @@ fn a_killed_supervisor_restarts_its_pod() {
     host.rkubelet(&["rm", "--all"]).run().ok();
     host.assert_no_pods(&uids);
 }
+
+/// With a grace period for it, the end of the host ends the pods in order; they come back with the host.
+#[test]
+fn the_end_of_the_host_ends_pods_in_order_and_they_come_back() {
+    let Some(host) = Host::new() else { return };
+    host.image();
+    let order = host.dir().join("order");
+    std::fs::create_dir(&order).unwrap();
+    let manifest = |name: &str, priority: i64| {
+        let script =
+            format!("trap 'echo {name} >> /v/order; exit 0' TERM; while :; do sleep 0.01; done");
+        let mounts = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+        let more = json!({"restartPolicy": "Always", "priority": priority,
+            "volumes": [{"name": "v", "hostPath": {"path": order}}]});
+        pod(name, &[with(sh("c", &script), mounts)], more)
+    };
+    host.manifest("critical", &manifest("critical", 2_000_000_000));
+    host.manifest("plain", &manifest("plain", 0));
+    // Stands for the service manager of a host that is going down.
+    let bin = host.dir().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::write(bin.join("systemctl"), "#!/bin/sh\necho stopping\nexit 1\n").unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(bin.join("systemctl"), executable).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let settings = [
+        "--shutdown-grace-period=20s",
+        "--shutdown-grace-period-critical-pods=10s",
+    ];
+    let daemon = host.serve_env(&settings, &[("PATH", &path)]);
+    for name in ["plain", "critical"] {
+        host.await_phase(name, "Running");
+        eventually(10, "its shell listens", || {
+            host.rkubelet(&["exec", name, "--", "true"])
+                .run()
+                .code
+                .eq(&0)
+                .then_some(())
+        });
+    }
+    let uids = host.uids();
+    daemon.stop();
+    assert_eq!(supervisors(&host), [0; 0], "nothing runs on");
+    let ended = std::fs::read_to_string(order.join("order")).unwrap();
+    assert_eq!(ended, "plain\ncritical\n");
+    let daemon = host.serve(&[]);
+    for name in ["plain", "critical"] {
+        eventually(20, "it runs again", || {
+            host.state(name)
+                .filter(|state| state["phase"] == "Running" && container(state)["restarts"] == 1)
+        });
+    }
+    assert_eq!(host.uids(), uids, "the same pods");
+    daemon.stop();
+}
