@@ -371,11 +371,12 @@ fn the_end_of_the_host_ends_pods_in_order_and_they_come_back() {
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(bin.join("systemctl"), executable).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let settings = [
-        "--shutdown-grace-period=20s",
-        "--shutdown-grace-period-critical-pods=10s",
-    ];
-    let daemon = host.serve_env(&settings, &[("PATH", &path)]);
+    let settings = host.file(
+        "shutdown.yaml",
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nshutdownGracePeriod: 20s\n\
+         shutdownGracePeriodCriticalPods: 10s\nevictionHard: {memory.available: 1Mi}\n",
+    );
+    let daemon = host.serve_env(&["--config-file", &settings], &[("PATH", &path)]);
     for name in ["plain", "critical"] {
         host.await_phase(name, "Running");
         eventually(10, "its shell listens", || {
