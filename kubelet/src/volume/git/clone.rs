@@ -153,6 +153,8 @@ impl Clone {
             (0, 0, _) => Ok(()),
             (_, _, true) => Err(format!("git needs more than {MEMORY} of memory for it")),
             (0, signal, _) => Err(format!("git was ended by signal {signal}")),
+            // As a shell says it.
+            (127, _, _) => Err("git is not on this host; install the package git".to_owned()),
             (code, _, _) => Err(format!("git failed ({code}): {}", self.last_words())),
         }
     }
