@@ -124,6 +124,12 @@ mod tests {
             by: StopBy::Removed,
         };
         pod(&paths, "unwanted", 20, |pod| from_file(pod, Some(stop)));
+        // What a person stopped would be started again by its source, were it forgotten.
+        let by_hand = StopRequest {
+            by: StopBy::Command,
+            ..stop
+        };
+        pod(&paths, "stopped", 20, |pod| from_file(pod, Some(by_hand)));
         pod(&paths, "owned", 40, nothing);
         crate::paths::create_private(&paths.pod_run("owned")).unwrap();
         let lock = crate::lock::try_exclusive(&paths.pod_run("owned").join("lock")).unwrap();
@@ -143,7 +149,7 @@ mod tests {
             .map(|pod| pod.record.uid().to_owned())
             .collect();
         left.sort();
-        assert_eq!(left, ["new", "owned", "runs", "wanted"]);
+        assert_eq!(left, ["new", "owned", "runs", "stopped", "wanted"]);
         assert!(!paths.pod_logs("default", "old", "old").exists());
         assert!(paths.pod_logs("default", "new", "new").exists());
         assert_eq!(events.recent().unwrap().len(), 2);
