@@ -66,6 +66,8 @@ pub struct ExecSpec {
     pub tty: bool,
     /// How large that is from the start: rows and columns.
     pub size: Option<(u16, u16)>,
+    /// Whether it is killed when the connection that [`exec`] gives ends.
+    pub tied: bool,
 }
 
 impl ExecSpec {
@@ -87,6 +89,7 @@ impl ExecSpec {
             args,
             tty: false,
             size: None,
+            tied: false,
         }
     }
 }
@@ -149,9 +152,11 @@ pub fn exec(what: &ExecSpec, streams: &ExecStreams<'_>) -> Result<(Supervisor, E
         settings: Settings::default(),
     })
     .map_err(|err| ExecError::Sandbox(err.into()))?;
-    let exec = supervisor
-        .exec(&what.container, &launch, streams)
-        .map_err(sandbox)?;
+    let exec = match what.tied {
+        true => supervisor.exec_tied(&what.container, &launch, streams),
+        false => supervisor.exec(&what.container, &launch, streams),
+    };
+    let exec = exec.map_err(sandbox)?;
     Ok((supervisor, exec))
 }
 

@@ -76,6 +76,9 @@ impl Supervisor {
         if let Some(slot) = self.tables.connections.get_mut(index) {
             let connection = core::mem::replace(slot, Connection::FREE);
             self.watches.close(connection.socket);
+            if connection.number != 0 {
+                self.kill_tied(connection.number);
+            }
         }
     }
 

@@ -3,11 +3,13 @@
 use rkube_init::protocol::{Exec as Request, Exited, Kind, Refusal, Refused, Started};
 use rkube_init::status::{FRAME, Frame};
 use rkube_init::sys::event::Ended;
-use rkube_init::sys::{Fd, errno, event, fs, growing, process};
+use rkube_init::sys::{Fd, errno, event, fs, growing, host, process};
 
 use crate::connections::Asker;
 use crate::plumbing::{Launchable, Streams, call};
 use crate::supervisor::{Supervisor, Token};
+
+const SIGKILL: u8 = 9;
 
 /// One entry of the table; free while `id` is 0.
 pub(crate) struct Exec {
@@ -15,6 +17,8 @@ pub(crate) struct Exec {
     /// 0 once it is reaped.
     pub(crate) pid: i32,
     asker: Asker,
+    /// It ends with its asker's connection.
+    tied: bool,
     started: u64,
     status: Option<Fd>,
     /// Handed to the asker once the program runs.
@@ -30,6 +34,7 @@ impl Exec {
             connection: 0,
             seq: 0,
         },
+        tied: false,
         started: 0,
         status: None,
         pidfd: None,
@@ -94,6 +99,7 @@ impl Supervisor {
             id,
             pid: launched.pid,
             asker,
+            tied: request.tied,
             started,
             status: Some(read),
             pidfd: Some(launched.pidfd),
@@ -133,6 +139,17 @@ impl Supervisor {
                     }
                     return;
                 }
+            }
+        }
+    }
+
+    /// A connection has ended: what is tied to it is killed, with its whole process group where it leads one.
+    pub(crate) fn kill_tied(&mut self, connection: u32) {
+        let tied = |slot: &&Exec| slot.tied && slot.pid > 0 && slot.asker.connection == connection;
+        for slot in self.tables.execs.iter().filter(tied) {
+            // Until its setsid(2) there is no such group.
+            if host::kill(-slot.pid, SIGKILL).is_err() {
+                let _ = host::kill(slot.pid, SIGKILL);
             }
         }
     }

@@ -136,11 +136,36 @@ impl Supervisor {
         launch: &Launch,
         streams: &ExecStreams<'_>,
     ) -> Result<Exec, SupervisorError> {
+        self.exec_as(container, launch, streams, false)
+    }
+
+    /// The same for a program that is killed, with its process group, when this connection ends. A supervisor
+    /// from before there was such a thing lets it run on.
+    ///
+    /// # Errors
+    /// As for [`Supervisor::exec`].
+    pub fn exec_tied(
+        &mut self,
+        container: &str,
+        launch: &Launch,
+        streams: &ExecStreams<'_>,
+    ) -> Result<Exec, SupervisorError> {
+        self.exec_as(container, launch, streams, true)
+    }
+
+    fn exec_as(
+        &mut self,
+        container: &str,
+        launch: &Launch,
+        streams: &ExecStreams<'_>,
+        tied: bool,
+    ) -> Result<Exec, SupervisorError> {
         let id = self.id(container)?;
         let record = record_of(launch)?;
         let request = protocol::Exec {
             tty: matches!(streams, ExecStreams::Terminal),
             record: record.len,
+            tied,
         };
         let (here, there) = seqpacket::pair().map_err(|err| self.broken(err))?;
         let mut fds = vec![record.file.as_fd()];

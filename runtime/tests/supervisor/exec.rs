@@ -179,3 +179,30 @@ fn two_clients_hear_only_of_their_own() {
         "{event:?}"
     );
 }
+
+#[test]
+fn what_is_tied_to_a_connection_ends_with_it() {
+    if !able("what_is_tied_to_a_connection_ends_with_it") {
+        return;
+    }
+    let mut pod = Pod::new();
+    pod.run("web", "exec sleep 1000", Wishes::default());
+    let (free, _kept) = exec(&mut pod, "exec sleep 1000").unwrap();
+    let launch = pod.compile_exec("sleep 1000 & echo up; wait", false);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let streams = ExecStreams::Fds([null.as_fd(), writer.as_fd(), writer.as_fd()]);
+    let mut other = Supervisor::connect(pod.supervisor.dir()).unwrap();
+    other.snapshot().unwrap();
+    other.exec_tied("web", &launch, &streams).unwrap();
+    drop(writer);
+    let mut up = [0; 3];
+    reader.read_exact(&mut up).unwrap();
+    drop(other);
+    // The end of the output is the end of the program and of what it has started.
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).unwrap();
+    assert_eq!((&up[..], rest.as_str()), (&b"up\n"[..], ""));
+    pod.supervisor.signal_exec(&free, 15).unwrap();
+    assert_eq!(pod.supervisor.wait_exec(&free, LONG).unwrap().signal, 15);
+}

@@ -156,12 +156,16 @@ pub struct Exec {
     pub tty: bool,
     /// How long the start record is.
     pub record: u32,
+    /// Whether the process is killed, with its process group, when the connection that asked for it ends.
+    pub tied: bool,
 }
 
 impl Exec {
     /// Writes the payload.
     pub fn encode(&self, to: &mut Writer<'_>) {
-        to.u8(u8::from(self.tty)).u32(self.record);
+        to.u8(u8::from(self.tty))
+            .u32(self.record)
+            .u8(u8::from(self.tied));
     }
 
     /// Reads the payload.
@@ -173,6 +177,8 @@ impl Exec {
         Ok(Self {
             tty: read.u8()? != 0,
             record: read.u32()?,
+            // Clients from before it was there do not say.
+            tied: read.u8().unwrap_or(0) != 0,
         })
     }
 }

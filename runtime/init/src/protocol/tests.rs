@@ -37,6 +37,22 @@ macro_rules! check {
     }};
 }
 
+#[test]
+fn an_exec_of_an_older_client_is_not_tied() {
+    let exec = |tied| Exec {
+        tty: true,
+        record: 5,
+        tied,
+    };
+    let payload = sent(|write| exec(true).encode(write));
+    assert_eq!(Exec::decode(&payload), Ok(exec(true)));
+    let (older, cut) = (payload.len() - 1, payload.len() - 2);
+    assert_eq!(Exec::decode(&payload[..older]), Ok(exec(false)));
+    for len in 0..=cut {
+        assert_eq!(Exec::decode(&payload[..len]), Err(DecodeError));
+    }
+}
+
 fn name(text: &str) -> Name {
     Name::new(text.as_bytes()).unwrap()
 }
@@ -69,13 +85,6 @@ fn payloads_survive_the_wire() {
         }
     );
     check!(LogLimits, limits);
-    check!(
-        Exec,
-        Exec {
-            tty: true,
-            record: 5
-        }
-    );
     check!(Exited, exited);
     check!(Started, Started { started: 8 });
     check!(Refused, Refused::stage([7; FRAME]));
