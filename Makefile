@@ -19,6 +19,7 @@ demo: ## Build, run a two-container pod, fetch its page, tear down
 
 test: ## Build and pass every test, the privileged end-to-end ones included
 	@hack/deps.sh test
+	@hack/clients.sh
 	@hack/test.sh
 
 test-cgroup2: ## The runtime and pod suites in a throw-away guest with unified cgroup v2
@@ -32,6 +33,7 @@ bench: ## Measure against the limits and against peers; writes docs/benchmarks.m
 
 soak: ## Long runs: kill -9 at random points, storms, leaks
 	@hack/deps.sh test
+	@hack/clients.sh
 	RKUBE_SOAK=1 hack/test.sh
 
 lint: ## Format check and clippy, warnings denied

@@ -11,10 +11,12 @@ pub mod exec;
 pub mod format;
 pub mod images;
 pub mod inspect;
+mod joined;
 pub mod logs;
 pub mod open;
 pub mod output;
 pub mod pods;
+pub mod port_forward;
 pub mod ps;
 pub mod pull;
 pub mod reset;
@@ -167,6 +169,8 @@ pub enum Verb {
     Exec(exec::Exec),
     /// Join a container's input and output
     Attach(attach::Attach),
+    /// Lead ports of this host into a pod
+    PortForward(port_forward::PortForward),
     /// Show all that is known of pods
     Inspect(inspect::Inspect),
     /// Show what happened on this node and to its pods
@@ -235,6 +239,7 @@ pub async fn execute(cli: Cli) -> Result<u8, Failure> {
         Verb::Logs(logs) => tokio::task::block_in_place(|| logs.execute(&cli.global)),
         Verb::Exec(exec) => exec.execute(&cli.global).await,
         Verb::Attach(attach) => attach.execute(&cli.global).await,
+        Verb::PortForward(forward) => forward.execute(&cli.global).await,
         Verb::Inspect(inspect) => inspect.execute(&cli.global).await,
         Verb::Events(events) => events.execute(&cli.global),
         Verb::Stats(stats) => stats.execute(&cli.global).await,

@@ -25,6 +25,7 @@ pub mod request_error;
 mod seats;
 mod stamp;
 mod stats;
+mod streams;
 mod submit;
 mod tokens;
 
@@ -75,6 +76,7 @@ pub struct Shared {
     rates: stats::Rates,
     disks: stats::reading::Disks,
     seats: Seats,
+    sessions: streams::Sessions,
 }
 
 impl Deref for Api {
@@ -138,6 +140,7 @@ impl Server {
             rates: stats::Rates::default(),
             disks: stats::reading::Disks::default(),
             seats: hall.seats.clone(),
+            sessions: streams::Sessions::default(),
         }));
         let socket = listen::socket(&node.paths.api_socket())?;
         let router = router(&api);
@@ -174,6 +177,7 @@ fn router(api: &Api) -> Router {
     }
     let routes = quick
         .layer(middleware::from_fn(in_time))
+        .merge(streams::routes())
         .fallback(nothing)
         .layer(checked)
         .merge(health::routes());

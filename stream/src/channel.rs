@@ -29,7 +29,24 @@ pub struct Input(In);
 #[derive(Debug)]
 enum In {
     Spdy(spdy::Reader),
+    Only(OneWay),
     Socket(mpsc::Receiver<Bytes>),
+}
+
+/// A stream that is only read. Its end is told when it is dropped and not before: to kubectl that means that nobody
+/// reads any more.
+#[derive(Debug)]
+struct OneWay {
+    reader: spdy::Reader,
+    writer: Option<spdy::Writer>,
+}
+
+impl Drop for OneWay {
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.close_unused();
+        }
+    }
 }
 
 /// Bytes to the other side.
@@ -47,6 +64,14 @@ impl Input {
         Input(In::Spdy(reader))
     }
 
+    /// Of a stream that nothing is written to.
+    pub(crate) fn only(stream: spdy::Stream) -> Self {
+        Input(In::Only(OneWay {
+            reader: stream.reader,
+            writer: Some(stream.writer),
+        }))
+    }
+
     pub(crate) fn socket(queue: mpsc::Receiver<Bytes>) -> Self {
         Input(In::Socket(queue))
     }
@@ -57,7 +82,7 @@ impl Input {
     /// When the connection has ended before the channel.
     pub async fn read(&mut self) -> Result<Option<Bytes>, StreamError> {
         match &mut self.0 {
-            In::Spdy(reader) => Ok(reader.read().await?),
+            In::Spdy(reader) | In::Only(OneWay { reader, .. }) => Ok(reader.read().await?),
             In::Socket(queue) => Ok(queue.recv().await),
         }
     }

@@ -181,11 +181,11 @@ impl Remote {
             return Err(StreamError::Late);
         };
         Ok(Remote {
-            stdin: stdin.map(only_in),
+            stdin: stdin.map(Input::only),
             stdout: stdout.map(|stream| Output::spdy(stream.writer)),
             stderr: stderr.map(|stream| Output::spdy(stream.writer)),
-            resize: resize.map(|stream| Resizes::new(only_in(stream))),
-            signals: signals.map(only_in),
+            resize: resize.map(|stream| Resizes::new(Input::only(stream))),
+            signals: signals.map(Input::only),
             error: Output::spdy(error.writer),
             version,
             carrier: Carrier::Spdy(session),
@@ -210,13 +210,6 @@ impl Remote {
         let _ = self.error.finish().await;
         self.carrier.close().await;
     }
-}
-
-/// The reading half of a stream that nothing is written to: the other half ends with it.
-fn only_in(stream: crate::spdy::Stream) -> Input {
-    let mut writer = stream.writer;
-    tokio::spawn(async move { writer.finish().await });
-    Input::spdy(stream.reader)
 }
 
 /// Changes of a terminal's size.
@@ -338,11 +331,11 @@ impl Command {
         let resize = open("resize", want.tty).await?;
         Ok(Command {
             stdin: stdin.map(|stream| Output::spdy(stream.writer)),
-            stdout: stdout.map(only_in),
-            stderr: stderr.map(only_in),
+            stdout: stdout.map(Input::only),
+            stderr: stderr.map(Input::only),
             resize: resize.map(|stream| Output::spdy(stream.writer)),
             signals: signals.map(|stream| Output::spdy(stream.writer)),
-            error: only_in(error),
+            error: Input::only(error),
             carrier: Carrier::Spdy(session),
         })
     }

@@ -1,6 +1,6 @@
 //! Channels in a WebSocket: `*.channel.k8s.io`. The first byte of a message is its channel.
 //!
-//! | protocol | messages | says an end |
+//! | protocol | messages | clients can say an end |
 //! |---|---|---|
 //! | none, `channel.k8s.io`, `v4.channel.k8s.io` | binary | no |
 //! | `v5.channel.k8s.io` | binary | `255 channel` |
@@ -87,6 +87,7 @@ pub(crate) struct Sending {
     codec: Codec,
     to: mpsc::Sender<Message>,
     moved: watch::Sender<Instant>,
+    ends: bool,
 }
 
 impl Sending {
@@ -103,9 +104,9 @@ impl Sending {
         }
     }
 
-    /// Says that these were all, where the protocol has a way to.
+    /// Says that these were all, where the protocol has a way to. Servers have none: kubectl takes it for a mistake.
     pub(crate) async fn finish(&mut self) -> Result<(), StreamError> {
-        if self.codec.version < 5 {
+        if !self.ends {
             return Ok(());
         }
         let message = self.codec.encode(END, &[self.channel]);
@@ -120,6 +121,7 @@ pub(crate) struct Handle {
     to: mpsc::Sender<Message>,
     moved: watch::Sender<Instant>,
     over: watch::Receiver<bool>,
+    ends: bool,
     _alive: mpsc::Sender<()>,
 }
 
@@ -168,6 +170,7 @@ where
         to,
         moved,
         over,
+        ends: role == Role::Client && codec.version >= 5,
         _alive: alive,
     };
     (handle, queues)
@@ -205,6 +208,7 @@ impl Handle {
             codec: self.codec,
             to: self.to.clone(),
             moved: self.moved.clone(),
+            ends: self.ends,
         }
     }
 

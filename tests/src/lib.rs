@@ -15,6 +15,7 @@
     clippy::print_stdout,
     reason = "tests tell their story on standard output, which the harness captures"
 )]
+mod api_server;
 mod clean;
 mod daemon;
 mod disk;
@@ -26,6 +27,7 @@ mod registry;
 mod snapshot;
 mod wait;
 
+pub use api_server::ApiServer;
 pub use daemon::{Answer, Daemon};
 pub use disk::Disk;
 pub use host::{Host, rkubelet_path};

@@ -4,13 +4,14 @@
 use super::exec::streams::copy;
 use super::exec::terminal::{Raw, resize};
 use super::output::Output;
-use super::{Failure, Global, exec, open, pods};
+use super::{Failure, Global, exec, joined, open, pods};
 use crate::sys;
 use clap::Args;
 use k8s_openapi::api::core::v1::Container;
 use rkube_runtime::supervisor::{
     Attach as Streams, ContainerState, Event, Exited, Supervisor, SupervisorError, Wiring,
 };
+use rkube_stream::remote::Want;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -64,6 +65,28 @@ impl Attach {
         let output = Output::detect(false);
         let container = pods::container(&pod.record, self.container.as_deref(), output)?;
         let name = &container.name;
+        let tty = container.tty.unwrap_or(false);
+        let asked = joined::Asked {
+            what: "attach",
+            pod: &pod.record,
+            container: name,
+            command: &[],
+            want: Want {
+                stdin: self.stdin,
+                stdout: true,
+                stderr: !tty,
+                tty,
+            },
+            leave: true,
+        };
+        match joined::run(global, asked).await? {
+            Some(joined::End::Code(code)) => return Ok(code),
+            Some(joined::End::Left) => {
+                output.say(&format!("left container {name}; it goes on"));
+                return Ok(0);
+            }
+            None => {}
+        }
         let failed =
             |what: String| Failure::failed(format!("pod {}: {what}", pod.record.full_name()));
         let not_running = || failed(format!("container {name} is not running"));
@@ -237,7 +260,7 @@ fn type_into(mut from: impl Read, mut to: impl Write, tty: bool) -> Typed {
 
 /// What of the keys goes to the container, and whether they say to leave. The first key of [`DETACH`] is held back
 /// until the next one is known.
-fn sift(keys: &[u8], held: &mut bool) -> (Vec<u8>, bool) {
+pub(super) fn sift(keys: &[u8], held: &mut bool) -> (Vec<u8>, bool) {
     let mut through = Vec::with_capacity(keys.len() + 1);
     for &key in keys {
         if *held && key == DETACH[1] {

@@ -6,11 +6,12 @@ pub(super) mod streams;
 pub(super) mod terminal;
 
 use super::output::Output;
-use super::{Failure, Global, open, pods};
+use super::{Failure, Global, joined, open, pods};
 use crate::sandbox::{ExecError, ExecSpec};
 use crate::sys;
 use clap::Args;
 use rkube_runtime::supervisor::{Event, Exec as Running, ExecStreams, Exited, Supervisor};
+use rkube_stream::remote::Want;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use terminal::Terminal;
@@ -56,6 +57,22 @@ impl Exec {
         let pod = open::pod(&paths, &self.pod)?;
         let output = Output::detect(false);
         let container = pods::container(&pod.record, self.container.as_deref(), output)?;
+        let asked = joined::Asked {
+            what: "exec",
+            pod: &pod.record,
+            container: &container.name,
+            command: &self.command,
+            want: Want {
+                stdin: self.stdin,
+                stdout: true,
+                stderr: !self.tty,
+                tty: self.tty,
+            },
+            leave: false,
+        };
+        if let Some(joined::End::Code(code)) = joined::run(global, asked).await? {
+            return Ok(code);
+        }
         let cgroups =
             rkube_runtime::cgroup::Hierarchies::detect().map_err(|err| Failure::of(&err))?;
         let mut spec = ExecSpec::new(
@@ -66,6 +83,7 @@ impl Exec {
             self.command.clone(),
         );
         spec.tty = self.tty;
+        spec.tied = true;
         spec.size = terminal::size().filter(|_| self.tty);
         let failed = |err: ExecError| Failure {
             code: err
@@ -144,14 +162,14 @@ async fn wait(
 }
 
 /// The signals that concern the program.
-struct Watched {
-    forwarded: Signals,
-    resized: Signal,
+pub(super) struct Watched {
+    pub(super) forwarded: Signals,
+    pub(super) resized: Signal,
 }
 
 impl Watched {
     /// With a terminal, its keys are the program's business; a hang-up or an order to end is still ours to pass on.
-    fn new(terminal: bool) -> std::io::Result<Self> {
+    pub(super) fn new(terminal: bool) -> std::io::Result<Self> {
         let forwarded: &[i32] = if terminal { &[1, 15] } else { &FORWARDED };
         Ok(Watched {
             forwarded: Signals::new(forwarded)?,
@@ -161,7 +179,7 @@ impl Watched {
 }
 
 /// Several kinds of signals as one stream of their numbers.
-struct Signals {
+pub(super) struct Signals {
     streams: Vec<(u8, Signal)>,
 }
 
@@ -176,7 +194,7 @@ impl Signals {
     }
 
     /// The next one. May be dropped and called again.
-    async fn next(&mut self) -> u8 {
+    pub(super) async fn next(&mut self) -> u8 {
         std::future::poll_fn(|cx| {
             for (number, stream) in &mut self.streams {
                 if let std::task::Poll::Ready(Some(())) = stream.poll_recv(cx) {

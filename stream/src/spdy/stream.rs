@@ -182,6 +182,23 @@ impl Writer {
         Ok(())
     }
 
+    /// Says that nothing is sent, where nothing was. Does not wait.
+    pub fn close_unused(mut self) {
+        self.finished = true;
+        let mut state = self.shared.lock();
+        let Some(slot) = state.streams.get_mut(&self.id) else {
+            return;
+        };
+        slot.fin_out = true;
+        state.settle(self.id);
+        drop(state);
+        self.shared.control(Frame::Data {
+            id: self.id,
+            fin: true,
+            bytes: Bytes::new(),
+        });
+    }
+
     /// Waits until the peer has ended the stream, or the session is over. Not while [`Writer::write`] waits.
     pub async fn broken(&mut self) {
         while self.shared.ended().is_none() && !gone(&self.shared.lock(), self.id) {

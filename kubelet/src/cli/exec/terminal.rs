@@ -68,7 +68,7 @@ pub(in crate::cli) fn resize(master: BorrowedFd<'_>) {
 }
 
 /// The rows and columns of our terminal, if we have one.
-pub(super) fn size() -> Option<(u16, u16)> {
+pub(in crate::cli) fn size() -> Option<(u16, u16)> {
     winsize().map(|size| (size.ws_row, size.ws_col))
 }
 
