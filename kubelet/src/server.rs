@@ -169,15 +169,17 @@ impl Server {
 fn router(api: &Api) -> Router {
     let checked = middleware::from_fn_with_state(api.clone(), caller::check);
     let mut quick = shows().merge(configz::routes());
+    let mut slow = Router::new();
     if api.kubelet.config.enable_debugging_handlers {
         quick = quick
             .merge(submit::routes())
             .merge(logs::routes())
             .merge(files::routes());
+        slow = slow.merge(streams::routes());
     }
     let routes = quick
         .layer(middleware::from_fn(in_time))
-        .merge(streams::routes())
+        .merge(slow)
         .fallback(nothing)
         .layer(checked)
         .merge(health::routes());
