@@ -345,7 +345,7 @@ fn containers_start_in_order_and_wait_for_hooks() {
         one["state"]["running"].is_object()
     });
     let begun = Instant::now();
-    host.rkubelet(&["stop", "q"]).run();
+    host.rkubelet(&["stop", "--until-changed", "q"]).run().ok();
     host.remove_manifest("q");
     eventually(10, "the pod with the hanging hook is over", || {
         host.listed("q")
@@ -389,7 +389,9 @@ fn a_slow_end_of_one_container_holds_up_no_other() {
         "who is being ended is not ready"
     );
     let begun = Instant::now();
-    host.rkubelet(&["stop", "p", "-t", "1"]).run();
+    host.rkubelet(&["stop", "--until-changed", "p", "-t", "1"])
+        .run()
+        .ok();
     assert!(
         begun.elapsed() < rkube_tests::limit(Duration::from_secs(8)),
         "a shorter stop cuts it short"
@@ -640,7 +642,10 @@ fn a_pod_that_cannot_be_killed_ends() {
     let frozen = container.parent().unwrap().join("freezer.state");
     std::fs::write(&frozen, "FROZEN").unwrap();
     let (uids, begun) = (host.uids(), Instant::now());
-    host.rkubelet(&["stop", "p", "-t", "1"]).within(120).run();
+    host.rkubelet(&["stop", "--until-changed", "p", "-t", "1"])
+        .within(120)
+        .run()
+        .ok();
     let over = host.await_phase("p", "Failed");
     assert!(
         begun.elapsed() < rkube_tests::limit(Duration::from_secs(60)),
@@ -659,9 +664,15 @@ fn a_pod_that_cannot_be_killed_ends() {
         "Running",
         "others go on"
     );
-    host.rkubelet(&["stop", "q"]).run();
     for pod in ["p", "q"] {
-        host.rkubelet(&["rm", pod]).run().ok();
+        host.remove_manifest(pod);
+        eventually(20, "it is gone or can be removed", || {
+            let over = host
+                .listed(pod)
+                .is_none_or(|pod| pod["status"]["phase"] != "Running");
+            let gone = || host.listed(pod).is_none() || host.rkubelet(&["rm", pod]).run().code == 0;
+            (over && gone()).then_some(())
+        });
     }
     eventually(60, "nothing of it is left", || {
         (!container.exists()).then_some(())
