@@ -2,7 +2,9 @@
 //!
 //! `pod.json` is what was asked for: written once at admission, and again only when somebody asks for a stop.
 //! `state.json` is what was last observed: written after every transition by the one process that owns
-//! the pod. Both are replaced by rename, so a reader sees the old or the new one, never half.
+//! the pod. Both are replaced as a whole, so a reader sees the old or the new one, never half.
+mod swap;
+
 use crate::paths::Paths;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
@@ -483,19 +485,26 @@ pub fn boot_id() -> io::Result<String> {
 /// # Errors
 /// Names the file.
 pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    replace(path, &serde_json::to_vec(value).map_err(io::Error::other)?)
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let aside = path.with_extension(format!("tmp{}", std::process::id()));
     let mut options = fs_err::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     options.options_mut().mode(0o600);
     let mut file = options.open(&aside)?;
-    file.write_all(&serde_json::to_vec(value).map_err(io::Error::other)?)?;
+    file.write_all(bytes)?;
     drop(file);
     fs_err::rename(&aside, path)
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> io::Result<T> {
-    let text = fs_err::read(path)?;
-    serde_json::from_slice(&text).map_err(|err| {
+    parse(path, &fs_err::read(path)?)
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(path: &Path, text: &[u8]) -> io::Result<T> {
+    serde_json::from_slice(text).map_err(|err| {
         io::Error::new(
             io::ErrorKind::InvalidData,
             format!("{}: {err}", path.display()),
@@ -536,7 +545,8 @@ impl Paths {
     /// # Errors
     /// Names the file.
     pub fn save_state(&self, uid: &str, state: &PodState) -> io::Result<()> {
-        write_json(&self.pod(uid).join("state.json"), state)
+        let text = serde_json::to_vec(state).map_err(io::Error::other)?;
+        swap::write(&self.pod(uid).join("state.json"), &text)
     }
     /// Reads one pod.
     ///
@@ -552,8 +562,9 @@ impl Paths {
                 record.version
             )));
         }
-        let state = match read_json(&dir.join("state.json")) {
-            Ok(state) => state,
+        let path = dir.join("state.json");
+        let state = match swap::read(&path) {
+            Ok(text) => parse(&path, &text)?,
             Err(err) if err.kind() == io::ErrorKind::NotFound => PodState::new(&record, ""),
             Err(err) => return Err(err),
         };
