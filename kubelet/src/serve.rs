@@ -186,6 +186,7 @@ impl Kubelet {
 /// Everything of the daemon beside its pods. Each part ends when `ending` is cancelled.
 fn parts(kubelet: &Kubelet, deliveries: &mpsc::Sender<Delivery>) -> Vec<JoinHandle<()>> {
     source::spawn(&kubelet.config, &kubelet.node.name, deliveries);
+    source::spawn_api(kubelet, deliveries);
     let mut parts = vec![housekeeping::spawn(kubelet)];
     parts.extend(watchdog::spawn(kubelet));
     parts

@@ -5,20 +5,25 @@
 //! ```
 //! A source that fails says so and its last good set goes on; a file of a directory that turns bad is a [`Problem`] of
 //! that place alone, and what came from the place before goes on as well.
+pub mod api;
 mod backoff;
 pub mod client;
 pub mod content;
 pub mod etcd;
 pub mod file;
 pub mod http;
+mod known;
 mod speaker;
 pub mod url;
 
 use crate::admission::Companions;
 use crate::config::KubeletConfig;
+use crate::serve::Kubelet;
 use crate::state::SourceKind;
+use client::TlsFiles;
 use content::Naming;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -88,7 +93,7 @@ pub struct Failed {
 /// Where sources deliver to: a source that is ahead of the kubelet waits.
 pub type Deliveries = mpsc::Sender<Delivery>;
 
-/// Starts all sources that the settings name, but for requests over HTTP. They end when nobody takes their deliveries any
+/// Starts all sources that the settings name, but for requests over HTTP and the API servers. They end when nobody takes their deliveries any
 /// more.
 pub fn spawn(config: &KubeletConfig, node: &str, deliveries: &Deliveries) {
     if let Some(path) = &config.static_pod_path {
@@ -104,10 +109,11 @@ pub fn spawn(config: &KubeletConfig, node: &str, deliveries: &Deliveries) {
         let settings = url::Settings {
             url: url.clone(),
             headers: config.static_pod_url_header.clone(),
-            tls: client::TlsFiles {
+            tls: TlsFiles {
                 ca: config.rkube.static_pod_url_ca_file.clone(),
                 cert: config.rkube.static_pod_url_cert_file.clone(),
                 key: config.rkube.static_pod_url_key_file.clone(),
+                ..TlsFiles::default()
             },
             period: config.http_check_frequency.get(),
             patience: None,
@@ -118,16 +124,55 @@ pub fn spawn(config: &KubeletConfig, node: &str, deliveries: &Deliveries) {
     if !config.rkube.etcd_servers.is_empty() {
         let settings = etcd::Settings {
             endpoints: config.rkube.etcd_servers.clone(),
-            tls: client::TlsFiles {
+            tls: TlsFiles {
                 ca: config.rkube.etcd_ca_file.clone(),
                 cert: config.rkube.etcd_cert_file.clone(),
                 key: config.rkube.etcd_key_file.clone(),
+                ..TlsFiles::default()
             },
             node: node.to_owned(),
             patience: etcd::PATIENCE,
         };
         etcd::spawn(settings, deliveries.clone());
     }
+}
+
+/// Starts the API source, where the settings name servers, with its reports of this node.
+pub fn spawn_api(kubelet: &Kubelet, deliveries: &Deliveries) {
+    let config = &kubelet.config.rkube;
+    if config.api_servers.is_empty() {
+        return;
+    }
+    let file = config.kubeconfig.as_deref();
+    let known = match file.map(api::kubeconfig).transpose() {
+        Ok(known) => known.unwrap_or_default(),
+        Err(err) => {
+            let problem = Problem {
+                place: file.unwrap_or(Path::new("")).to_string_lossy().into_owned(),
+                message: format!("no API server is asked: {}", crate::error::chain(&err)),
+            };
+            let failed = Failed {
+                source: SourceKind::Api,
+                problem,
+            };
+            // Nobody has spoken yet, so there is room.
+            let _ = deliveries.try_send(Delivery::Failed(failed));
+            return;
+        }
+    };
+    let settings = api::Settings {
+        servers: config.api_servers.clone(),
+        node: kubelet.node.name.clone(),
+        ..known
+    };
+    let (vitals, node) = (kubelet.vitals.clone(), kubelet.node.clone());
+    let told = api::Told {
+        registry: node.registry.clone(),
+        events: node.events.clone(),
+        host_ip: node.network.host_ip(),
+        status: Box::new(move || vitals.node_status(&node)),
+    };
+    api::spawn(settings, told, deliveries.clone());
 }
 
 pub(crate) fn naming(node: &str, append: bool) -> Naming {

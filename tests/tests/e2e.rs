@@ -35,6 +35,8 @@ mod serve;
 mod settings;
 #[path = "e2e/streams.rs"]
 mod streams;
+#[path = "e2e/sources.rs"]
+mod sources;
 #[path = "e2e/support.rs"]
 mod support;
 #[path = "e2e/survival.rs"]

@@ -19,6 +19,26 @@ pub struct TlsFiles {
     pub cert: Option<PathBuf>,
     /// Its key.
     pub key: Option<PathBuf>,
+    /// The same as PEM, where a settings' file holds it itself.
+    pub inline: Inline,
+}
+
+/// What stands in a settings' file itself, as PEM. It counts where there is no file.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Inline {
+    /// Authorities.
+    pub ca: Option<Vec<u8>>,
+    /// The certificate to show.
+    pub cert: Option<Vec<u8>>,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Inline {
+    /// Keys are secrets.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Inline(..)")
+    }
 }
 
 /// What tells two versions of the files apart.
@@ -34,33 +54,39 @@ impl TlsFiles {
         files.map(|path| of(path.as_deref()?)).to_vec()
     }
 
-    fn apply(&self, builder: ClientBuilder) -> Result<ClientBuilder, String> {
-        let read = |path: &Path| fs_err::read(path).map_err(|err| crate::error::chain(&err));
-        let mut builder = builder;
-        if let Some(path) = &self.ca {
-            let authorities = Certificate::from_pem_bundle(&read(path)?)
-                .map_err(|err| format!("{}: {}", path.display(), crate::error::chain(&err)))?;
+    fn apply(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, String> {
+        if let Some((ca, place)) = pem(self.ca.as_deref(), self.inline.ca.as_ref())? {
+            let authorities = Certificate::from_pem_bundle(&ca)
+                .map_err(|err| format!("{place}: {}", crate::error::chain(&err)))?;
             if authorities.is_empty() {
-                return Err(format!(
-                    "{}: no certificate in it; it has to be PEM",
-                    path.display()
-                ));
+                return Err(format!("{place}: no certificate in it; it has to be PEM"));
             }
             builder = builder.tls_certs_only(authorities);
         }
-        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
-            let pem = [read(cert)?, b"\n".to_vec(), read(key)?].concat();
-            let identity = Identity::from_pem(&pem).map_err(|err| {
-                format!(
-                    "{} and {}: {}",
-                    cert.display(),
-                    key.display(),
-                    crate::error::chain(&err)
-                )
-            })?;
+        let cert = pem(self.cert.as_deref(), self.inline.cert.as_ref())?;
+        let key = pem(self.key.as_deref(), self.inline.key.as_ref())?;
+        if let (Some((cert, of_cert)), Some((key, of_key))) = (cert, key) {
+            let both = [cert, b"\n".to_vec(), key].concat();
+            let identity = Identity::from_pem(&both)
+                .map_err(|err| format!("{of_cert} and {of_key}: {}", crate::error::chain(&err)))?;
             builder = builder.identity(identity);
         }
         Ok(builder)
+    }
+}
+
+/// The text, and what to call it.
+fn pem(file: Option<&Path>, inline: Option<&Vec<u8>>) -> Result<Option<(Vec<u8>, String)>, String> {
+    match (file, inline) {
+        (Some(path), _) => {
+            let text = fs_err::read(path).map_err(|err| crate::error::chain(&err))?;
+            Ok(Some((text, path.display().to_string())))
+        }
+        (None, Some(text)) => Ok(Some((
+            text.clone(),
+            "the settings' own certificate".to_owned(),
+        ))),
+        (None, None) => Ok(None),
     }
 }
 

@@ -13,17 +13,16 @@
 //!    `------------ back-off, the next server -----------'   what is known stays known: no list after a short break
 //! ```
 mod connection;
-mod known;
 
 use super::Deliveries;
 use super::backoff::Backoff;
 use super::client::TlsFiles;
+use super::known::{Known, PODS, own_prefix};
 use super::speaker::Speaker;
 use crate::state::SourceKind;
 use connection::{Connection, said};
 use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
 use futures::FutureExt;
-use known::{Known, PODS, own_prefix};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;

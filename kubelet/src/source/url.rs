@@ -137,7 +137,7 @@ impl Source {
         if let Some(etag) = self.last.as_ref().and_then(|last| last.etag.clone()) {
             request = request.header(IF_NONE_MATCH, etag);
         }
-        let response = request.send().await.map_err(|err| said(err))?;
+        let response = request.send().await.map_err(said)?;
         match response.status() {
             StatusCode::NOT_MODIFIED if self.last.is_some() => return Ok(false),
             StatusCode::OK => {}
@@ -212,7 +212,7 @@ async fn body(mut response: Response) -> Result<Vec<u8>, String> {
         return Err(too_large());
     }
     let mut text = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|err| said(err))? {
+    while let Some(chunk) = response.chunk().await.map_err(said)? {
         if (text.len() + chunk.len()) as u64 > limit {
             return Err(too_large());
         }

@@ -330,6 +330,7 @@ async fn tls_server(script: &Shared, dir: &std::path::Path) -> (String, TlsFiles
         ca: file("ca", authority.pem()),
         cert: file("cert", client.pem()),
         key: file("key", client_key.serialize_pem()),
+        ..TlsFiles::default()
     };
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.der().clone()).unwrap();

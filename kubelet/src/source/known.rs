@@ -1,4 +1,5 @@
-//! What is known of the keys that concern this node: each key's last good content, and what is wrong with it now.
+//! What is known of a master's objects that concern this node, by their keys in etcd: each one's last good content, and what
+//! is wrong with it now. The API source uses the same keys for what it gets from an API server.
 use crate::admission::{Companions, References};
 use crate::source::content::{self, Content, Naming};
 use crate::source::{Problem, Set, Wanted};

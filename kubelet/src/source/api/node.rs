@@ -1,0 +1,140 @@
+//! What the server gets told of this node: that it is there, how it is, that it lives, and what happens here.
+use super::Told;
+use super::talk::{Talk, Trouble};
+use crate::events::{About, NodeEvent};
+use jiff::Timestamp;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// How often the lease is renewed.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// After so many seconds without, the node counts as dead.
+const LEASE_SECONDS: u32 = 40;
+/// How often the status is sent though nothing changed.
+const STATUS: Duration = Duration::from_secs(300);
+
+/// Never returns.
+pub(super) async fn run(talk: Arc<Talk>, told: Told) {
+    let mut events = told.events.listen();
+    let mut beat = tokio::time::interval(HEARTBEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sent: Option<(Instant, Value)> = None;
+    loop {
+        tokio::select! {
+            _ = beat.tick() => {
+                if let Err(trouble) = present(&talk, &told, &mut sent).await {
+                    tracing::debug!(%trouble, "cannot tell the API server of this node");
+                    sent = None;
+                }
+            }
+            event = events.recv() => match event {
+                Ok(event) => {
+                    if let Err(trouble) = tell(&talk, &event).await {
+                        tracing::debug!(%trouble, "an event is known here only");
+                    }
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return std::future::pending().await,
+            },
+        }
+    }
+}
+
+/// Registers the node, sends what is new of its status, renews its lease.
+async fn present(
+    talk: &Talk,
+    told: &Told,
+    sent: &mut Option<(Instant, Value)>,
+) -> Result<(), Trouble> {
+    let status = json!((told.status)());
+    let stale = match sent {
+        Some((at, last)) => at.elapsed() > STATUS || without_times(last) != without_times(&status),
+        None => true,
+    };
+    if stale {
+        let node = talk.node();
+        let patched = talk
+            .patch(
+                &format!("/api/v1/nodes/{node}/status"),
+                json!({"status": status}),
+            )
+            .await;
+        if let Err(Trouble::Refused(StatusCode::NOT_FOUND, _)) = patched {
+            let labels = json!({"kubernetes.io/hostname": node, "kubernetes.io/os": "linux",
+                "kubernetes.io/arch": status["nodeInfo"]["architecture"]});
+            let object = json!({"apiVersion": "v1", "kind": "Node",
+                "metadata": {"name": node, "labels": labels}, "status": status});
+            talk.post("/api/v1/nodes", object).await?;
+        } else {
+            patched?;
+        }
+        *sent = Some((Instant::now(), status));
+    }
+    renew(talk).await
+}
+
+/// The status without the times of the last look, which change every time.
+fn without_times(status: &Value) -> Value {
+    let mut status = status.clone();
+    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+        if let Some(condition) = condition.as_object_mut() {
+            condition.remove("lastHeartbeatTime");
+        }
+    }
+    status
+}
+
+async fn renew(talk: &Talk) -> Result<(), Trouble> {
+    const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    let node = talk.node();
+    let spec = json!({"holderIdentity": node, "leaseDurationSeconds": LEASE_SECONDS,
+        "renewTime": format!("{:.6}", Timestamp::now())});
+    match talk
+        .patch(&format!("{LEASES}/{node}"), json!({"spec": spec}))
+        .await
+    {
+        Err(Trouble::Refused(StatusCode::NOT_FOUND, _)) => {
+            let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": node, "namespace": "kube-node-lease"}, "spec": spec});
+            talk.post(LEASES, lease).await.map(drop)
+        }
+        outcome => outcome.map(drop),
+    }
+}
+
+async fn tell(talk: &Talk, event: &NodeEvent) -> Result<(), Trouble> {
+    let (namespace, involved) = match &event.about {
+        About::Node => (
+            "default",
+            json!({"kind": "Node", "name": talk.node(), "uid": talk.node()}),
+        ),
+        About::Pod {
+            namespace,
+            name,
+            uid,
+        } => {
+            let path = event
+                .container
+                .as_ref()
+                .map(|name| format!("spec.containers{{{name}}}"));
+            let pod = json!({"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": uid,
+                "fieldPath": path});
+            (namespace.as_str(), pod)
+        }
+    };
+    let name = involved["name"].as_str().unwrap_or_default();
+    let object = json!({"apiVersion": "v1", "kind": "Event",
+        "metadata": {"name": format!("{name}.{}", uuid::Uuid::new_v4().simple()), "namespace": namespace},
+        "involvedObject": involved, "reason": event.reason, "message": event.message,
+        "type": if event.warning { "Warning" } else { "Normal" }, "count": event.count,
+        "firstTimestamp": event.first, "lastTimestamp": event.time,
+        "source": {"component": "kubelet", "host": talk.node()},
+        "reportingComponent": "kubelet", "reportingInstance": talk.node()});
+    talk.post(&format!("/api/v1/namespaces/{namespace}/events"), object)
+        .await
+        .map(drop)
+}

@@ -1,0 +1,246 @@
+//! Pods from etcd, from a web server, from requests and from files, side by side on one host.
+use crate::support::{pod, sh, with};
+use rkube_tests::{Host, eventually};
+use serde_json::{Value, json};
+use std::process::Stdio;
+
+const ETCD: &str = "http://127.0.0.1:2379";
+
+/// A program of the host's that runs as long as the value.
+struct Service(std::process::Child);
+
+impl Service {
+    fn start(host: &Host, program: &str, arguments: &[&str]) -> std::io::Result<Self> {
+        let mut command = host.command(program);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command.spawn().map(Service)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// etcd on the host; none, and why, where it is not installed.
+fn etcd(host: &Host) -> Option<Service> {
+    let data = host.dir().join("etcd");
+    let arguments = [
+        "--data-dir",
+        &data.to_string_lossy(),
+        "--listen-client-urls",
+        ETCD,
+        "--advertise-client-urls",
+        ETCD,
+    ];
+    let Ok(service) = Service::start(host, "etcd", &arguments) else {
+        let thread = std::thread::current();
+        println!(
+            "SKIP {}: needs etcd (package etcd-server)",
+            thread.name().unwrap_or("?")
+        );
+        return None;
+    };
+    eventually(20, "etcd answers", || {
+        etcdctl(host, &["endpoint", "health"]).then_some(())
+    });
+    Some(service)
+}
+
+fn etcdctl(host: &Host, arguments: &[&str]) -> bool {
+    let mut command = host.command("etcdctl");
+    command
+        .env("ETCDCTL_API", "3")
+        .args(["--endpoints", ETCD])
+        .args(arguments);
+    command.output().is_ok_and(|out| out.status.success())
+}
+
+fn put(host: &Host, key: &str, value: &str) {
+    assert!(etcdctl(host, &["put", key, value]), "put {key}");
+}
+
+fn long(name: &str) -> String {
+    let script = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+    pod(name, &[sh("c", script)], json!({"restartPolicy": "Always"}))
+}
+
+/// The same bound to a node, as a master stores it.
+fn bound(name: &str, node: &str) -> String {
+    let mut pod: Value = serde_json::from_str(&long(name)).unwrap();
+    pod["metadata"] = with(
+        pod["metadata"].clone(),
+        json!({"namespace": "default", "uid": format!("uid-of-{name}")}),
+    );
+    pod["spec"]["nodeName"] = json!(node);
+    pod.to_string()
+}
+
+fn started(host: &Host, name: &str) -> Value {
+    let pod = host.await_phase(name, "Running");
+    pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"].clone()
+}
+
+fn is_gone(host: &Host, name: &str) {
+    eventually(30, &format!("pod {name} does not run any more"), || {
+        let pod = host.listed(name);
+        pod.is_none_or(|pod| pod["status"]["phase"] != "Running")
+            .then_some(())
+    });
+}
+
+/// What `ps` says of what does not run.
+fn explained(host: &Host, says: &str) {
+    eventually(20, &format!("ps says {says:?}"), || {
+        let ps = host.rkubelet(&["ps", "-a"]).run();
+        format!("{}{}", ps.stdout, ps.stderr)
+            .contains(says)
+            .then_some(())
+    });
+}
+
+#[test]
+fn pods_of_etcd_outlive_etcd_and_the_daemon() {
+    let Some(host) = Host::new() else { return };
+    let Some(service) = etcd(&host) else { return };
+    let flags = ["--etcd-servers", ETCD, "--hostname-override", "minion"];
+    let daemon = host.serve(&flags);
+    put(
+        &host,
+        "/registry/pods/default/bound",
+        &bound("bound", "minion"),
+    );
+    put(
+        &host,
+        "/registry/pods/default/other",
+        &bound("other", "elsewhere"),
+    );
+    put(
+        &host,
+        "/registry/nodes/minion/manifests/hand",
+        &long("hand"),
+    );
+    let before = (started(&host, "bound"), started(&host, "hand"));
+    assert_eq!(
+        host.listed("bound").unwrap()["metadata"]["uid"],
+        "uid-of-bound"
+    );
+    assert_eq!(host.listed("other"), None);
+
+    drop(service);
+    explained(&host, ETCD);
+    let _ = daemon.kill();
+    let daemon = host.serve(&flags);
+    explained(&host, ETCD);
+    assert_eq!((started(&host, "bound"), started(&host, "hand")), before);
+
+    let Some(_service) = etcd(&host) else { return };
+    assert!(etcdctl(&host, &["del", "/registry/pods/default/bound"]));
+    is_gone(&host, "bound");
+    assert_eq!(started(&host, "hand"), before.1);
+    drop(daemon);
+}
+
+#[test]
+fn pods_of_a_web_server_carry_the_nodes_name_and_outlive_it() {
+    let Some(host) = Host::new() else { return };
+    let site = host.dir().join("site");
+    std::fs::create_dir(&site).unwrap();
+    std::fs::write(site.join("pods"), long("web")).unwrap();
+    let site_path = site.to_string_lossy().into_owned();
+    let arguments = ["httpd", "-f", "-p", "127.0.0.1:8000", "-h", &site_path];
+    let service = Service::start(&host, "busybox", &arguments).unwrap();
+    let url = "http://127.0.0.1:8000/pods";
+    let daemon = host.serve(&[
+        "--manifest-url",
+        url,
+        "--http-check-frequency",
+        "1s",
+        "--hostname-override",
+        "minion",
+    ]);
+    let before = started(&host, "web-minion");
+    std::fs::write(site.join("pods"), "<html>").unwrap();
+    explained(&host, url);
+    assert_eq!(started(&host, "web-minion"), before);
+    drop(service);
+    explained(&host, "refused");
+    assert_eq!(started(&host, "web-minion"), before);
+    std::fs::write(site.join("pods"), "[]").unwrap();
+    let _service = Service::start(&host, "busybox", &arguments).unwrap();
+    is_gone(&host, "web-minion");
+    drop(daemon);
+}
+
+#[test]
+fn pods_that_were_asked_for_are_back_after_a_restart() {
+    let Some(host) = Host::new() else { return };
+    let daemon = host.serve(&[]);
+    let answer = daemon.ask("PUT", "/pods/default/asked", long("asked").as_bytes());
+    assert!([200, 201].contains(&answer.status), "{}", answer.text());
+    let before = started(&host, "asked");
+    let _ = daemon.kill();
+    let daemon = host.serve(&[]);
+    assert_eq!(started(&host, "asked"), before);
+    assert_eq!(
+        daemon.ask("DELETE", "/pods/default/asked", b"").status / 100,
+        2
+    );
+    is_gone(&host, "asked");
+}
+
+#[test]
+fn a_name_that_two_sources_want_is_the_first_ones_until_it_lets_go() {
+    let Some(host) = Host::new() else { return };
+    let daemon = host.serve(&[]);
+    host.manifest("twin", &long("twin"));
+    let before = started(&host, "twin");
+    let answer = daemon.ask("PUT", "/pods/default/twin", long("twin").as_bytes());
+    assert!([200, 201].contains(&answer.status), "{}", answer.text());
+    explained(&host, "twin.yaml");
+    assert_eq!(started(&host, "twin"), before);
+    host.remove_manifest("twin");
+    eventually(30, "the other source's pod runs", || {
+        (started(&host, "twin") != before).then_some(())
+    });
+}
+
+#[test]
+fn what_is_no_manifest_harms_nobody() {
+    let Some(host) = Host::new() else { return };
+    let _daemon = host.serve(&[]);
+    host.manifest("good", &long("good"));
+    let before = started(&host, "good");
+    let dir = host.manifests();
+    assert!(
+        host.command("mkfifo")
+            .arg(dir.join("fifo.yaml"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    std::os::unix::fs::symlink("/dev/zero", dir.join("endless.yaml")).unwrap();
+    std::os::unix::fs::symlink("loop.yaml", dir.join("loop.yaml")).unwrap();
+    let huge = std::fs::File::create(dir.join("huge.yaml")).unwrap();
+    huge.set_len(1 << 34).unwrap();
+    drop(huge);
+    host.manifest("good", "kind: [");
+    for place in [
+        "fifo.yaml",
+        "endless.yaml",
+        "loop.yaml",
+        "huge.yaml",
+        "good.yaml",
+    ] {
+        explained(&host, place);
+    }
+    host.manifest("next", &long("next"));
+    started(&host, "next");
+    assert_eq!(started(&host, "good"), before);
+}
