@@ -33,10 +33,10 @@ mod security;
 mod serve;
 #[path = "e2e/settings.rs"]
 mod settings;
-#[path = "e2e/streams.rs"]
-mod streams;
 #[path = "e2e/sources.rs"]
 mod sources;
+#[path = "e2e/streams.rs"]
+mod streams;
 #[path = "e2e/support.rs"]
 mod support;
 #[path = "e2e/survival.rs"]
