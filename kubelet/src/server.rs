@@ -41,7 +41,7 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use listen::Hall;
+use listen::{Hall, Port};
 use metrics::Metrics;
 use pki::Pki;
 use seats::{SEATS, Seats};
@@ -147,11 +147,11 @@ impl Server {
         tokio::spawn(hall.clone().local(socket, router.clone()));
         if config.enable_server {
             let pki = Arc::new(Pki::open(&node.paths, config, &node.name)?);
-            let address = SocketAddr::new(config.address, config.port);
-            tokio::spawn(hall.clone().tls(address, pki, router));
+            let port = Port::new(SocketAddr::new(config.address, config.port));
+            tokio::spawn(hall.clone().tls(port, pki, router));
             if config.read_only_port != 0 {
-                let address = SocketAddr::new(config.address, config.read_only_port);
-                tokio::spawn(hall.clone().plain(address, shown(&api)));
+                let port = Port::new(SocketAddr::new(config.address, config.read_only_port));
+                tokio::spawn(hall.clone().plain(port, shown(&api)));
             }
         }
         Ok(Server { hall })
@@ -213,7 +213,9 @@ fn finish(api: &Api, routes: Router<Api>) -> Router {
 }
 
 async fn nothing(request: Request) -> RequestError {
-    RequestError::not_found(format!("there is no {}", request.uri().path()))
+    let error = RequestError::not_found(format!("there is no {}", request.uri().path()));
+    body::drain(request.into_body()).await;
+    error
 }
 
 /// Gives up an answer that takes too long.

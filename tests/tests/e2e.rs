@@ -5,6 +5,8 @@
     clippy::unwrap_used,
     reason = "a test is a caller: `json!` reads best as an argument, and what fails should fail there"
 )]
+#[path = "e2e/api.rs"]
+mod api;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/detached.rs"]

@@ -9,6 +9,10 @@ use std::time::Duration;
 /// How long a client has to send it.
 const WAIT: Duration = Duration::from_secs(20);
 
+/// How much of a body is taken that is of no use, and for how long.
+const DRAIN_LIMIT: usize = 64 * 1024;
+const DRAIN_WAIT: Duration = Duration::from_secs(1);
+
 /// The whole of it.
 ///
 /// # Errors
@@ -38,6 +42,11 @@ async fn read_within(body: Body, limit: usize, wait: Duration) -> Result<Bytes, 
             Err(RequestError::new(StatusCode::REQUEST_TIMEOUT, message))
         }
     }
+}
+
+/// Takes a little of a body that is of no use, so that whoever sends it hears the answer and not that the line is cut.
+pub(super) async fn drain(body: Body) {
+    let _ = tokio::time::timeout(DRAIN_WAIT, Limited::new(body, DRAIN_LIMIT).collect()).await;
 }
 
 #[cfg(test)]

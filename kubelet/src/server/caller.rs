@@ -55,29 +55,27 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
     let Some(door) = request.extensions().get::<Door>().cloned() else {
         return RequestError::new(StatusCode::UNAUTHORIZED, "Unauthorized").into_response();
     };
-    let caller = match identify(&api, &door, request.headers()) {
-        Ok(caller) => caller,
-        Err(why) => {
-            api.metrics.refused(StatusCode::UNAUTHORIZED);
-            let path = request.uri().path();
-            tracing::debug!(door = %door, path, why, "unauthorized");
-            return RequestError::new(StatusCode::UNAUTHORIZED, format!("Unauthorized: {why}"))
-                .into_response();
+    let refused = match identify(&api, &door, request.headers()) {
+        Ok(caller) => {
+            door.known();
+            let (method, path) = (request.method(), request.uri().path());
+            if caller.may(method, path) {
+                request.extensions_mut().insert(caller);
+                return next.run(request).await;
+            }
+            let message = format!(
+                "Forbidden (user={}, method={method}, path={path}): it needs the group {}",
+                caller.name, MASTERS[0]
+            );
+            RequestError::new(StatusCode::FORBIDDEN, message)
         }
+        Err(why) => RequestError::new(StatusCode::UNAUTHORIZED, format!("Unauthorized: {why}")),
     };
-    door.known();
-    let (method, path) = (request.method().clone(), request.uri().path());
-    if !caller.may(&method, path) {
-        api.metrics.refused(StatusCode::FORBIDDEN);
-        tracing::debug!(door = %door, path, name = caller.name, "forbidden");
-        let message = format!(
-            "Forbidden (user={}, method={method}, path={path}): it needs the group {}",
-            caller.name, MASTERS[0]
-        );
-        return RequestError::new(StatusCode::FORBIDDEN, message).into_response();
-    }
-    request.extensions_mut().insert(caller);
-    next.run(request).await
+    api.metrics.refused(refused.code());
+    let (path, why) = (request.uri().path(), refused.message());
+    tracing::debug!(door = %door, path, why, "refused");
+    super::body::drain(request.into_body()).await;
+    refused.into_response()
 }
 
 /// A token says more about the request than the connection does, so it goes first, as with an API server.

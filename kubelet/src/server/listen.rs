@@ -37,8 +37,8 @@ pub(super) struct Hall {
 
 impl Hall {
     /// With TLS, until the server is to end.
-    pub(super) async fn tls(self, address: SocketAddr, pki: Arc<Pki>, router: Router) {
-        let Some(listener) = self.bind(address).await else {
+    pub(super) async fn tls(self, port: Port, pki: Arc<Pki>, router: Router) {
+        let Some(listener) = self.listen(port).await else {
             return;
         };
         while let Some((stream, from)) = self.accept(|| listener.accept()).await {
@@ -83,8 +83,8 @@ impl Hall {
     }
 
     /// Without TLS, until the server is to end.
-    pub(super) async fn plain(self, address: SocketAddr, router: Router) {
-        let Some(listener) = self.bind(address).await else {
+    pub(super) async fn plain(self, port: Port, router: Router) {
+        let Some(listener) = self.listen(port).await else {
             return;
         };
         while let Some((stream, from)) = self.accept(|| listener.accept()).await {
@@ -138,10 +138,11 @@ impl Hall {
     }
 
     /// Listens, sooner or later; never when the server is to end first.
-    async fn bind(&self, address: SocketAddr) -> Option<TcpListener> {
+    async fn listen(&self, port: Port) -> Option<TcpListener> {
+        let Port { address, mut bound } = port;
         let mut wait = RETRY.0;
         loop {
-            match TcpListener::bind(address).await {
+            match bound {
                 Ok(listener) => {
                     tracing::info!(%address, "listening");
                     return Some(listener);
@@ -152,8 +153,32 @@ impl Hall {
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY.1),
                 () = self.closing.cancelled() => return None,
             }
+            bound = bind(address);
         }
     }
+}
+
+/// A port, and the first try to have it: who waits for the daemon to be ready finds it there.
+#[derive(Debug)]
+pub(super) struct Port {
+    address: SocketAddr,
+    bound: io::Result<TcpListener>,
+}
+
+impl Port {
+    /// Tries once.
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Port {
+            address,
+            bound: bind(address),
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 /// A client's host that has gone is noticed within two minutes, whatever the connection is for.

@@ -3,7 +3,7 @@
 //! ```text
 //! hub: a log grew, the pod changed --wake--> fill: up to 64 KiB of lines --> a chunk of the answer, when it is taken
 //! ```
-//! Files are read by threads for blocking work, a chunk at a time; a follower that waits has neither thread nor buffer.
+//! Files are read by threads for blocking work, a chunk at a time; a follower that waits has no thread.
 mod hub;
 mod options;
 

@@ -1,13 +1,16 @@
 //! The HTTP API on 10250 as a client with TLS has it: curl, with certificates and tokens, right and wrong ones.
+#[path = "api/doors.rs"]
 mod doors;
+#[path = "api/logs.rs"]
 mod logs;
+#[path = "api/numbers.rs"]
 mod numbers;
+#[path = "api/pods.rs"]
 mod pods;
 
 use rkube_tests::Host;
 use serde_json::Value;
 use std::net::TcpStream;
-use std::path::Path;
 
 /// The address of the daemon on its own host.
 const URL: &str = "https://127.0.0.1:10250";
@@ -50,19 +53,31 @@ fn curl(host: &Host, arguments: &[&str]) -> Got {
     let head = host.dir().join("head");
     let _ = std::fs::remove_file(&head);
     let mut command = host.command("curl");
-    command.args(["--silent", "--show-error", "--max-time", "60", "--path-as-is"]);
+    command.args([
+        "--silent",
+        "--show-error",
+        "--max-time",
+        "60",
+        "--path-as-is",
+    ]);
     command.arg("--dump-header").arg(&head);
+    let mut before = "";
     for argument in arguments {
-        match argument.strip_prefix('/') {
-            Some(_) if !Path::new(argument).exists() => command.arg(format!("{URL}{argument}")),
-            _ => command.arg(argument),
+        let file = matches!(before, "--cacert" | "--cert" | "--key" | "--unix-socket");
+        match argument.starts_with('/') && !file {
+            true => command.arg(format!("{URL}{argument}")),
+            false => command.arg(argument),
         };
+        before = argument;
     }
     println!("> curl {arguments:?}");
     let output = command.output().unwrap();
     let head = std::fs::read_to_string(head).unwrap_or_default();
     // After a 100 there is a second one.
-    let last = head.split("\r\n\r\n").filter(|part| !part.is_empty()).last();
+    let last = head
+        .split("\r\n\r\n")
+        .filter(|part| !part.is_empty())
+        .last();
     let last = last.unwrap_or_default().to_owned();
     let code = last.split(' ').nth(1).and_then(|code| code.parse().ok());
     Got {
@@ -79,7 +94,11 @@ fn ca(host: &Host) -> String {
 }
 
 fn path(host: &Host, name: &str) -> String {
-    host.root().join("pki").join(name).to_string_lossy().into_owned()
+    host.root()
+        .join("pki")
+        .join(name)
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The header with root's own token.

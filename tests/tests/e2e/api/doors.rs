@@ -29,7 +29,9 @@ impl Authority {
     fn client(&self, host: &Host, name: &str, group: &str, until: i32) -> [String; 2] {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
-        params.distinguished_name.push(DnType::OrganizationName, group);
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, group);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(until, 1, 1);
@@ -54,12 +56,30 @@ fn only_health_is_for_everybody() {
     };
     assert_eq!(get(&["/healthz"]).code(200).text(), "ok");
     assert_eq!(get(&["/healthz/syncloop"]).code(200).text(), "ok");
-    assert!(get(&["/healthz?verbose"]).code(200).text().contains("[+]syncloop ok"));
-    get(&["/healthz/no-such-check"]).code(404).status("NotFound");
-    for path in ["/pods", "/", "/metrics", "/stats/summary", "/no/such/path", "/healthz/../pods"] {
+    assert!(
+        get(&["/healthz?verbose"])
+            .code(200)
+            .text()
+            .contains("[+]syncloop ok")
+    );
+    get(&["/healthz/no-such-check"])
+        .code(404)
+        .status("NotFound");
+    for path in [
+        "/pods",
+        "/",
+        "/metrics",
+        "/stats/summary",
+        "/no/such/path",
+        "/healthz/../pods",
+    ] {
         let got = get(&[path]).code(401);
         got.status("Unauthorized");
-        assert!(got.head.to_lowercase().contains("www-authenticate: bearer"), "{}", got.head);
+        assert!(
+            got.head.to_lowercase().contains("www-authenticate: bearer"),
+            "{}",
+            got.head
+        );
     }
     for wrong in [
         "Bearer",
@@ -69,16 +89,26 @@ fn only_health_is_for_everybody() {
         "bearer 0000000000000000000000000000000000000000000000000000000000000000",
     ] {
         let header = format!("Authorization: {wrong}");
-        get(&["-H", &header, "/pods"]).code(401).status("Unauthorized");
+        get(&["-H", &header, "/pods"])
+            .code(401)
+            .status("Unauthorized");
     }
     let token = token(&host);
-    assert_eq!(get(&["-H", &token, "/pods"]).code(200).json()["kind"], "PodList");
-    get(&["-H", &token, "/no/such/path"]).code(404).status("NotFound");
-    get(&["-H", &token, "-X", "PATCH", "/pods"]).code(405).status("MethodNotAllowed");
+    assert_eq!(
+        get(&["-H", &token, "/pods"]).code(200).json()["kind"],
+        "PodList"
+    );
+    get(&["-H", &token, "/no/such/path"])
+        .code(404)
+        .status("NotFound");
+    get(&["-H", &token, "-X", "PATCH", "/pods"])
+        .code(405)
+        .status("MethodNotAllowed");
     // Both protocols; and words alone for who asks for no JSON, as API servers do.
     for version in ["--http1.1", "--http2"] {
         get(&[version, "-H", &token, "/pods"]).code(200);
-        assert_eq!(get(&[version, "-H", "Accept:", "/pods"]).code(401).json_free(), true);
+        let said = get(&[version, "-H", "Accept:", "/pods"]).code(401).text();
+        assert!(said.starts_with("Unauthorized: "), "{said}");
     }
     let mode = |name: &str| {
         let meta = std::fs::metadata(path(&host, name)).unwrap();
@@ -89,28 +119,33 @@ fn only_health_is_for_everybody() {
     }
 }
 
-impl super::Got {
-    fn json_free(&self) -> bool {
-        self.text().starts_with("Unauthorized: ")
-    }
-}
-
 #[test]
 fn certificates_and_tokens_of_files() {
     let Some(host) = Host::new() else { return };
     let authority = Authority::new("clients");
     let clients = host.file("clients.crt", &authority.pem);
-    let tokens = host.file("tokens", "one,admin\ntwo,prometheus,1,\"system:monitoring\"\n");
+    let tokens = host.file(
+        "tokens",
+        "one,admin\ntwo,prometheus,1,\"system:monitoring\"\n",
+    );
     let daemon = host.serve(&["--client-ca-file", &clients, "--token-file", &tokens]);
     let ca = ca(&host);
     let with = |pair: &[String; 2], target: &str| {
-        curl(&host, &["--cacert", &ca, "--cert", &pair[0], "--key", &pair[1], target])
+        curl(
+            &host,
+            &[
+                "--cacert", &ca, "--cert", &pair[0], "--key", &pair[1], target,
+            ],
+        )
     };
     let master = authority.client(&host, "master", "system:masters", 2200);
     with(&master, "/pods").code(200);
     let node = authority.client(&host, "node", "system:nodes", 2200);
     let said = with(&node, "/pods").code(403).status("Forbidden");
-    assert!(said.contains("user=node") && said.contains("system:masters"), "{said}");
+    assert!(
+        said.contains("user=node") && said.contains("system:masters"),
+        "{said}"
+    );
     let monitor = authority.client(&host, "monitor", "system:monitoring", 2200);
     with(&monitor, "/metrics").code(200);
     with(&monitor, "/pods").code(403);
@@ -151,11 +186,24 @@ fn the_certificate_is_for_the_address_that_is_asked() {
     let url = format!("https://{}:10250/healthz", Host::ADDRESS);
     let ask = || {
         let mut command = neighbour.command("curl");
-        command.args(["--silent", "--show-error", "--max-time", "20", "--cacert", &ca(&host), &url]);
+        command.args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "20",
+            "--cacert",
+            &ca(&host),
+            &url,
+        ]);
         command.output().unwrap()
     };
     let answer = ask();
-    assert_eq!(answer.stdout, b"ok", "{}", String::from_utf8_lossy(&answer.stderr));
+    assert_eq!(
+        answer.stdout,
+        b"ok",
+        "{}",
+        String::from_utf8_lossy(&answer.stderr)
+    );
     let made = std::fs::read(path(&host, "kubelet.crt")).unwrap();
     assert_ne!(before, made);
     assert_eq!(ask().stdout, b"ok");
@@ -173,14 +221,20 @@ fn slow_and_silent_clients_keep_nobody_out() {
     for _ in 0..8 {
         let mut command = host.command("openssl");
         command.args(["s_client", "-quiet", "-connect", "127.0.0.1:10250"]);
-        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+        command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null());
         let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
         let said = b"GET /pods HTTP/1.1\r\nHost: x\r\nX-Slow: ";
         child.stdin.as_mut().unwrap().write_all(said).unwrap();
         half.push(child);
     }
     // Root's socket has places of its own, and those that were taken come free.
-    let socket = host.run_root().join("kubelet.sock").to_string_lossy().into_owned();
+    let socket = host
+        .run_root()
+        .join("kubelet.sock")
+        .to_string_lossy()
+        .into_owned();
     curl(&host, &["--unix-socket", &socket, "http://localhost/pods"]).code(200);
     eventually(40, "the port answers", || {
         (ask(&host, &["/healthz"]).code == 200).then_some(())
@@ -190,7 +244,9 @@ fn slow_and_silent_clients_keep_nobody_out() {
         let _ = stream.read_to_end(&mut Vec::new());
     }
     for mut child in half {
-        eventually(40, "half a request is given up", || child.try_wait().unwrap());
+        eventually(40, "half a request is given up", || {
+            child.try_wait().unwrap()
+        });
     }
     assert!(begun.elapsed().as_secs() < 60);
 }
@@ -204,10 +260,17 @@ fn what_is_too_large_is_refused() {
     assert!(matches!(refused.code, 431 | 0), "{}", refused.head);
     let refused = ask(&host, &["--http2", "-H", &header, "/pods"]);
     assert!(matches!(refused.code, 431 | 0), "{}", refused.head);
-    let long = format!("/{}", "a".repeat(200 * 1024));
-    assert!(matches!(ask(&host, &["--http1.1", &long]).code, 414 | 431 | 0));
+    let long = format!("/{}", "a".repeat(80 * 1024));
+    assert!(matches!(
+        ask(&host, &["--http1.1", &long]).code,
+        414 | 431 | 0
+    ));
     // Rubbish instead of TLS, and TLS that breaks off.
-    for said in [&b"GET /pods HTTP/1.1\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01", b"\0\0\0\0"] {
+    for said in [
+        &b"GET /pods HTTP/1.1\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01",
+        b"\0\0\0\0",
+    ] {
         let mut stream = connect(&host);
         stream.write_all(said).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -216,7 +279,7 @@ fn what_is_too_large_is_refused() {
         assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     }
     ask(&host, &["/pods"]).code(200);
-    daemon.get("/healthz").status(200);
+    let _ = daemon.get("/healthz").status(200);
 }
 
 #[test]
@@ -224,13 +287,30 @@ fn the_port_that_only_shows() {
     let Some(host) = Host::new() else { return };
     let daemon = host.serve(&["--read-only-port", "10255"]);
     let get = |path: &str, method: &str| {
-        curl(&host, &["-X", method, &format!("http://127.0.0.1:10255{path}")])
+        curl(
+            &host,
+            &["-X", method, &format!("http://127.0.0.1:10255{path}")],
+        )
     };
-    eventually(10, "it listens", || (get("/healthz", "GET").code == 200).then_some(()));
-    for path in ["/pods", "/metrics", "/stats/summary", "/spec/", "/runningpods"] {
+    eventually(10, "it listens", || {
+        (get("/healthz", "GET").code == 200).then_some(())
+    });
+    for path in [
+        "/pods",
+        "/metrics",
+        "/stats/summary",
+        "/spec/",
+        "/runningpods",
+    ] {
         get(path, "GET").code(200);
     }
-    for path in ["/configz", "/logs/", "/containerLogs/default/a/b", "/exec/default/a/b", "/run/default/a/b"] {
+    for path in [
+        "/configz",
+        "/logs/",
+        "/containerLogs/default/a/b",
+        "/exec/default/a/b",
+        "/run/default/a/b",
+    ] {
         get(path, "GET").code(404);
     }
     get("/container", "POST").code(404);
@@ -250,9 +330,12 @@ fn a_port_that_is_taken_is_waited_for() {
         .unwrap();
     let daemon = host.serve(&[]);
     // The socket is there, and pods run.
-    daemon.get("/pods").status(200);
+    let _ = daemon.get("/pods").status(200);
     eventually(10, "the log says who has the port", || {
-        daemon.log().contains("the port is taken by process").then_some(())
+        daemon
+            .log()
+            .contains("the port is taken by process")
+            .then_some(())
     });
     drop(taken);
     eventually(40, "the port answers", || {
