@@ -40,6 +40,7 @@ needs() {
   echo "etcd etcd-server etcd"
   echo "etcdctl etcd-client etcd"
   echo "git git git-core"
+  echo "openssl openssl openssl"
   echo "python3 python3 python3"
   echo "python3:grpc python3-grpcio python3-grpcio"
   [[ $1 == test ]] && return
