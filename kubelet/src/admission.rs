@@ -211,7 +211,22 @@ pub fn forget(paths: &Paths, record: &PodRecord) -> io::Result<()> {
     let uid = record.uid();
     crate::volume::remove(paths, uid)?;
     let logs = paths.pod_logs(record.namespace(), record.name(), uid);
-    // The record goes last: what still has one can be removed again.
-    let mut dirs = [paths.pod_run(uid), logs, paths.pod(uid)].into_iter();
-    dirs.try_for_each(|dir| crate::disk::remove(&dir))
+    for dir in [paths.pod_run(uid), logs] {
+        crate::disk::remove(&dir)?;
+    }
+    // The record goes last: what still has one can be removed again. It goes before the state: a reader finds both, or no
+    // pod at all, and never takes one that is over for one that has not begun.
+    let dir = paths.pod(uid);
+    let entries = match fs_err::read_dir(&dir) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name() != "pod.json" && entry.file_name() != "state.json" {
+            crate::disk::remove(&entry.path())?;
+        }
+    }
+    crate::disk::remove(&dir.join("pod.json"))?;
+    crate::disk::remove(&dir)
 }

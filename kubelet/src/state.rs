@@ -565,7 +565,11 @@ impl Paths {
         let path = dir.join("state.json");
         let state = match swap::read(&path) {
             Ok(text) => parse(&path, &text)?,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => PodState::new(&record, ""),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                // Not written yet, or the pod is being forgotten; then its record went before.
+                fs_err::metadata(dir.join("pod.json"))?;
+                PodState::new(&record, "")
+            }
             Err(err) => return Err(err),
         };
         Ok(StoredPod {

@@ -15,7 +15,7 @@ use clap::Args;
 use k8s_openapi::api::core::v1::Pod;
 use rkube_api::Strictness;
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Run a pod from a manifest.
 ///
@@ -47,6 +47,8 @@ pub struct Run {
     keep: bool,
 }
 
+/// How long a pod that is coming up may have no owner: a daemon takes over from an agent, or the other way round.
+const HANDOVER: Duration = Duration::from_secs(5);
 /// The code for a pod that could not be started, as `podman run` and `docker run` have it.
 const NOT_STARTED: u8 = 125;
 
@@ -194,20 +196,27 @@ impl Run {
     ) -> Result<PodState, Failure> {
         let uid = pod.record.uid();
         let failed = |err: std::io::Error| Failure::of(&err);
-        let mut client = Client::send(&node.paths, uid, &Request::Watch)
-            .await
-            .map_err(failed)?;
-        while let Some(updates) = &mut client {
-            match updates.next().await.map_err(failed)? {
-                Some(Update::State(state)) if state.was_up || state.phase.ended() => {
-                    return Ok(*state);
+        let deadline = Instant::now() + HANDOVER;
+        loop {
+            let mut client = Client::send(&node.paths, uid, &Request::Watch)
+                .await
+                .map_err(failed)?;
+            while let Some(updates) = &mut client {
+                match updates.next().await.map_err(failed)? {
+                    Some(Update::State(state)) if state.was_up || state.phase.ended() => {
+                        return Ok(*state);
+                    }
+                    Some(update) => self.show(output, pod.record.name(), &update),
+                    None => client = None,
                 }
-                Some(update) => self.show(output, pod.record.name(), &update),
-                None => client = None,
             }
+            // The owner let go of it: its last state is on disk, or the next owner is about to take it up.
+            let state = node.paths.load(uid).map_err(failed)?.state;
+            if state.was_up || state.phase.ended() || Instant::now() > deadline {
+                return Ok(state);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // The owner let go of it: the last state is on disk.
-        Ok(node.paths.load(uid).map_err(failed)?.state)
     }
 
     /// Shows an update to the person who waits.

@@ -19,8 +19,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// How soon a pod that was refused is tried again when nothing tells that its holder has gone.
-const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// How soon a pod that was refused is tried again when nothing tells that its holder has gone: twice as late each time.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// The longest wait between two tries.
+const TRY_AGAIN_MOST: Duration = Duration::from_secs(60);
 /// How much longer than its grace a pod may take that had to be killed.
 const KILLED_WAIT: Duration = Duration::from_secs(2);
 
@@ -37,6 +39,8 @@ pub struct Manager {
     requests: mpsc::Receiver<Request>,
     /// Whether a pod waits for something that nothing tells of.
     waiting: bool,
+    /// How long it waits before it is looked at again.
+    patience: Duration,
 }
 
 impl Manager {
@@ -58,6 +62,7 @@ impl Manager {
             deliveries,
             requests,
             waiting: false,
+            patience: TRY_AGAIN,
         }
     }
 
@@ -115,7 +120,11 @@ impl Manager {
                     self.reconcile();
                 }
                 Ok(()) = self.conditions.changed() => self.reconcile(),
-                () = tokio::time::sleep(TRY_AGAIN), if self.waiting => self.reconcile(),
+                () = tokio::time::sleep(self.patience), if self.waiting => {
+                    let longer = (self.patience * 2).min(TRY_AGAIN_MOST);
+                    self.reconcile();
+                    self.patience = longer;
+                }
             }
         }
         Ok(())
@@ -204,6 +213,8 @@ impl Manager {
             }
             self.let_in(&mut decision);
             self.waiting = !decision.refused.is_empty();
+            // Something has happened, unless it was the clock.
+            self.patience = TRY_AGAIN;
             let listing = Listing {
                 refused: decision.refused,
                 places: decision.places,

@@ -361,3 +361,22 @@ fn a_pod_of_a_source_is_stopped_until_its_manifest_changes() {
     );
     daemon.stop();
 }
+
+/// A command in the foreground has a name for as long as it runs; the source's pod follows it.
+#[test]
+fn a_name_that_a_foreground_command_has_is_taken_up_when_it_ends() {
+    let Some(host) = Host::new() else { return };
+    let mut command = host.start(&long("p"));
+    command.await_stdout("up");
+    host.manifest("p", &long("p"));
+    let daemon = host.serve(&[]);
+    eventually(20, "the refusal", || {
+        let shown = host.rkubelet(&["ps"]).run().ok().stderr;
+        shown.contains("p.yaml is refused").then_some(())
+    });
+    command.signal(Signal::INT);
+    command.wait().ok();
+    let pod = runs(&host, "p");
+    assert_eq!(host.uids(), [uid(&pod)]);
+    daemon.stop();
+}

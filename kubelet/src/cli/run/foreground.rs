@@ -87,6 +87,8 @@ impl Running {
         if !run.keep {
             admission::forget(&node.paths, &self.record).map_err(|err| Failure::of(&err))?;
         }
+        // A pod of a source may wait for the name or a port.
+        crate::agent::poke(&node.paths).await;
         if state.was_up || state.reason == "Stopped" {
             return Ok(exit_code(&state));
         }
