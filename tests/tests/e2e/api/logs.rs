@@ -5,7 +5,8 @@ use rkube_tests::{Host, Running, eventually};
 use serde_json::json;
 use std::path::PathBuf;
 
-const TALK: &str = "trap 'echo bye; exit 0' TERM; echo one; echo two; echo three; while :; do sleep 0.05; done";
+const TALK: &str =
+    "trap 'echo bye; exit 0' TERM; echo one; echo two; echo three; while :; do sleep 0.05; done";
 
 fn served(manifests: &[String]) -> Option<(Host, rkube_tests::Daemon)> {
     let host = Host::new()?;
