@@ -116,7 +116,7 @@ impl Host {
             let file = std::fs::read_to_string(one).unwrap_or_default();
             one.starts_with("--eviction-hard") || file.contains("evictionHard")
         };
-        if arguments.contains(&"--config-file") && !arguments.iter().any(|one| says(&one)) {
+        if arguments.contains(&"--config-file") && !arguments.iter().any(says) {
             all.push("--eviction-hard=memory.available<1Mi");
         }
         all.extend(arguments);

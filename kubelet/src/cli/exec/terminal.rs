@@ -88,7 +88,7 @@ impl Raw {
         let old = tcgetattr(io::stdin())?;
         let mut raw = old.clone();
         raw.make_raw();
-        tcsetattr(io::stdin(), OptionalActions::Flush, &raw)?;
+        tcsetattr(io::stdin(), OptionalActions::Drain, &raw)?;
         Ok(Raw(old))
     }
 }
