@@ -214,7 +214,8 @@ fn settings(kubelet: &Kubelet) -> Settings {
     add(SourceKind::File, config.static_pod_path.is_some());
     add(SourceKind::Url, config.static_pod_url.is_some());
     add(SourceKind::Etcd, !config.rkube.etcd_servers.is_empty());
-    add(SourceKind::Http, config.enable_server);
+    // Root's socket takes requests whatever ports there are.
+    add(SourceKind::Http, true);
     add(SourceKind::Api, !config.rkube.api_servers.is_empty());
     settings
 }

@@ -21,6 +21,8 @@ use tokio_util::task::TaskTracker;
 
 /// How long a client has for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a client may leave what it was sent without an acknowledgement, in milliseconds.
+const GONE: u32 = 120_000;
 /// The first and the longest wait before a port is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
@@ -181,13 +183,15 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// A client's host that has gone is noticed within two minutes, whatever the connection is for.
+/// A client's host that has gone is noticed within two minutes, whatever the connection is for: by what asks for a sign of
+/// life when nothing is sent, by the missing acknowledgement when something is.
 fn configure(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, Duration::from_secs(60))?;
     sockopt::set_tcp_keepintvl(stream, Duration::from_secs(15))?;
     sockopt::set_tcp_keepcnt(stream, 4)?;
+    sockopt::set_tcp_user_timeout(stream, GONE)?;
     Ok(())
 }
 

@@ -180,13 +180,23 @@ fn pods_of_a_web_server_carry_the_nodes_name_and_outlive_it() {
 
 #[test]
 fn pods_that_were_asked_for_are_back_after_a_restart() {
+    follow_asked(&[]);
+}
+
+/// Root's socket is there without any port, and so is what was asked for over it.
+#[test]
+fn pods_that_were_asked_for_need_no_port() {
+    follow_asked(&["--enable-server=false"]);
+}
+
+fn follow_asked(flags: &[&str]) {
     let Some(host) = Host::new() else { return };
-    let daemon = host.serve(&[]);
+    let daemon = host.serve(flags);
     let answer = daemon.ask("PUT", "/pods/default/asked", long("asked").as_bytes());
     assert!([200, 201].contains(&answer.status), "{}", answer.text());
     let before = started(&host, "asked");
     let _ = daemon.kill();
-    let daemon = host.serve(&[]);
+    let daemon = host.serve(flags);
     assert_eq!(started(&host, "asked"), before);
     assert_eq!(
         daemon.ask("DELETE", "/pods/default/asked", b"").status / 100,
