@@ -123,7 +123,12 @@ fn start_watched(
         while known.get(running).is_some_and(|pod| pod.is("Running")) {
             running += 1;
         }
-        wait(since, || format!("{running} of {count} pods run"))?;
+        wait(since, || {
+            format!(
+                "{running} of {count} pods run, and {}",
+                next(&known, running)
+            )
+        })?;
     }
     Ok((known, millis(since.elapsed())))
 }
@@ -147,9 +152,27 @@ fn stop_watched(daemon: &Daemon<'_>, name: &str, pods: &[Seen], heart: &mut Hear
         while pods.get(gone).is_some_and(Seen::is_over) {
             gone += 1;
         }
-        wait(since, || format!("{gone} of {} pods are over", pods.len()))?;
+        wait(since, || {
+            format!(
+                "{gone} of {} pods are over, and {}",
+                pods.len(),
+                next(pods, gone)
+            )
+        })?;
     }
     Ok(millis(since.elapsed()))
+}
+
+/// What is known of the one that is waited for.
+fn next(pods: &[Seen], number: usize) -> String {
+    let Some(pod) = pods.get(number) else {
+        return "others are not let in".to_owned();
+    };
+    let state = pod.state().unwrap_or_default();
+    format!(
+        "{} is {} {} {}",
+        pod.name, state["phase"], state["reason"], state["message"]
+    )
 }
 
 fn wait(since: Instant, what: impl Fn() -> String) -> Result<()> {
