@@ -215,16 +215,13 @@ fn ensure_address(
         name: name.clone(),
         source,
     };
-    let host = Host::observe(socket).map_err(failed)?;
-    let mut own = host
-        .addresses
-        .iter()
-        .filter(|address| address.index == index);
     let wanted = Address {
         index,
         ip: gateway,
         prefix: config.subnet.prefix(),
     };
+    let addresses = route::addresses(socket).map_err(failed)?;
+    let mut own = addresses.iter().filter(|address| address.index == index);
     match own
         .clone()
         .find(|&&address| address == wanted)
@@ -237,6 +234,8 @@ fn ensure_address(
             subnet: config.subnet,
         }),
         None => {
+            // A list of all devices is long on a host with many pods: only where it is needed.
+            let host = Host::observe(socket).map_err(failed)?;
             host.refuse_overlap(config)?;
             let request = route::add_address(index, gateway, config.subnet.prefix());
             socket.send(vec![request]).map_err(failed)
