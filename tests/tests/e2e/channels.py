@@ -1,17 +1,32 @@
-"""Commands over the channel protocols of a kubelet, by a WebSocket client that is none of ours."""
+"""Commands over the channel protocols of a kubelet, by a WebSocket client that is none of ours.
+
+channels.py ws://API_SERVER              by way of an API server
+channels.py wss://KUBELET CA TOKEN       straight to a kubelet
+"""
 
 import json
+import ssl
 import struct
 import sys
 
 import websocket
 
-URL = sys.argv[1] + "/api/v1/namespaces/default/pods/web/"
+URL, TLS, TOKEN = sys.argv[1], None, None
+if len(sys.argv) > 2:
+    TLS, TOKEN = {"ca_certs": sys.argv[2], "cert_reqs": ssl.CERT_REQUIRED}, sys.argv[3]
 
 
-def connect(path, protocol):
+def at(path):
+    if not TLS:
+        return URL + "/api/v1/namespaces/default/pods/web/" + path
+    what, query = path.split("?")
+    return URL + {"exec": "/exec/default/web/c?", "portforward": "/portForward/default/web?"}[what] + query
+
+
+def connect(path, protocol, token=TOKEN):
     protocols = [protocol] if protocol else None
-    socket = websocket.create_connection(URL + path, subprotocols=protocols, timeout=30)
+    header = ["Authorization: Bearer " + token] if token else None
+    socket = websocket.create_connection(at(path), subprotocols=protocols, timeout=30, sslopt=TLS, header=header)
     assert socket.getsubprotocol() == protocol, socket.getsubprotocol()
     return socket
 
@@ -90,6 +105,13 @@ while b"hello" not in answer:
     assert message[0] == 0, message
     answer.extend(message[1:])
 socket.close()
+
+for token in [None, "guessed"] if TLS else []:
+    try:
+        connect(command(["true"], stdout=1), "v5.channel.k8s.io", token)
+        raise SystemExit("somebody without a name was let in")
+    except websocket.WebSocketBadStatusException as err:
+        assert err.status_code == 401, err
 
 for protocol in ["v9.channel.k8s.io", "chat"]:
     try:

@@ -1,10 +1,12 @@
 //! Pods from etcd, from a web server, from requests and from files, side by side on one host.
 use crate::support::{pod, sh, with};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rkube_tests::{Host, eventually};
 use serde_json::{Value, json};
 use std::process::Stdio;
 
 const ETCD: &str = "http://127.0.0.1:2379";
+const ETCD_TLS: &str = "https://127.0.0.1:2379";
 
 /// A program of the host's that runs as long as the value.
 struct Service(std::process::Child);
@@ -30,15 +32,15 @@ impl Drop for Service {
 
 /// etcd on the host; none, and why, where it is not installed.
 fn etcd(host: &Host) -> Option<Service> {
+    etcd_at(host, ETCD, &[], &[])
+}
+
+/// The same at `url`, with more flags for it and for its client.
+fn etcd_at(host: &Host, url: &str, flags: &[&str], client: &[&str]) -> Option<Service> {
     let data = host.dir().join("etcd");
-    let arguments = [
-        "--data-dir",
-        &data.to_string_lossy(),
-        "--listen-client-urls",
-        ETCD,
-        "--advertise-client-urls",
-        ETCD,
-    ];
+    let mut arguments = vec!["--data-dir", data.to_str().unwrap()];
+    arguments.extend(["--listen-client-urls", url, "--advertise-client-urls", url]);
+    arguments.extend(flags);
     let Ok(service) = Service::start(host, "etcd", &arguments) else {
         let thread = std::thread::current();
         println!(
@@ -48,18 +50,42 @@ fn etcd(host: &Host) -> Option<Service> {
         return None;
     };
     eventually(20, "etcd answers", || {
-        etcdctl(host, &["endpoint", "health"]).then_some(())
+        etcdctl(host, &[client, &["endpoint", "health"]].concat()).then_some(())
     });
     Some(service)
 }
 
 fn etcdctl(host: &Host, arguments: &[&str]) -> bool {
     let mut command = host.command("etcdctl");
-    command
-        .env("ETCDCTL_API", "3")
-        .args(["--endpoints", ETCD])
-        .args(arguments);
+    command.env("ETCDCTL_API", "3");
+    if !arguments.contains(&"--endpoints") {
+        command.args(["--endpoints", ETCD]);
+    }
+    command.args(arguments);
     command.output().is_ok_and(|out| out.status.success())
+}
+
+/// Files of an authority and of what it has signed for both ends: authority, server's and client's certificate and key.
+fn pki(host: &Host, of: &str) -> [String; 5] {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let ca = params.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(params, key);
+    let signed = |name: &str, usage| {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.extended_key_usages = vec![usage];
+        let key = KeyPair::generate().unwrap();
+        let cert = params.signed_by(&key, &issuer).unwrap().pem();
+        [
+            host.file(&format!("{of}-{name}.crt"), cert),
+            host.file(&format!("{of}-{name}.key"), key.serialize_pem()),
+        ]
+    };
+    let [cert, key] = signed("server", ExtendedKeyUsagePurpose::ServerAuth);
+    let [shown, shown_key] = signed("client", ExtendedKeyUsagePurpose::ClientAuth);
+    let ca = host.file(&format!("{of}-ca.crt"), ca);
+    [ca, cert, key, shown, shown_key]
 }
 
 fn put(host: &Host, key: &str, value: &str) {
@@ -144,6 +170,60 @@ fn pods_of_etcd_outlive_etcd_and_the_daemon() {
     assert!(etcdctl(&host, &["del", "/registry/pods/default/bound"]));
     is_gone(&host, "bound");
     assert_eq!(started(&host, "hand"), before.1);
+    drop(daemon);
+}
+
+/// Both ends show a certificate, and take only those of one authority.
+#[test]
+fn etcd_over_tls() {
+    let Some(host) = Host::new() else { return };
+    let [ca, cert, key, shown, shown_key] = pki(&host, "ours");
+    let server = [
+        "--cert-file",
+        &cert,
+        "--key-file",
+        &key,
+        "--client-cert-auth",
+        "--trusted-ca-file",
+        &ca,
+    ];
+    let client = [
+        "--endpoints",
+        ETCD_TLS,
+        "--cacert",
+        &ca,
+        "--cert",
+        &shown,
+        "--key",
+        &shown_key,
+    ];
+    let Some(_service) = etcd_at(&host, ETCD_TLS, &server, &client) else {
+        return;
+    };
+    let place = "/registry/nodes/minion/manifests/hand";
+    assert!(etcdctl(
+        &host,
+        &[&client[..], &["put", place, &long("hand")]].concat()
+    ));
+    let serve = |ca: &str, cert: &str, key: &str| {
+        let settings = format!(
+            "evictionHard: {{memory.available: 1Mi}}\nrkube: {{nodeName: minion, etcdServers: [{ETCD_TLS}], \
+             etcdCAFile: {ca}, etcdCertFile: {cert}, etcdKeyFile: {key}}}\n"
+        );
+        host.serve(&["--config-file", &host.file("kubelet.yaml", settings)])
+    };
+    let [other_ca, _, _, other, other_key] = pki(&host, "theirs");
+    // Who is not known to etcd, and what etcd is not, come to nothing, and are said.
+    for files in [[&ca, &other, &other_key], [&other_ca, &shown, &shown_key]] {
+        let daemon = serve(files[0], files[1], files[2]);
+        explained(&host, ETCD_TLS);
+        assert_eq!(host.listed("hand"), None);
+        let _ = daemon.stop();
+    }
+    let daemon = serve(&ca, &shown, &shown_key);
+    started(&host, "hand");
+    assert!(etcdctl(&host, &[&client[..], &["del", place]].concat()));
+    is_gone(&host, "hand");
     drop(daemon);
 }
 

@@ -208,6 +208,29 @@ fn python_over_channels() {
     let _ = outcome.says("all of it works");
 }
 
+/// As an API server has it: the kubelet's own port, its certificate checked, and a token.
+#[test]
+fn python_over_channels_and_tls() {
+    let Some(python) = client("python") else {
+        return;
+    };
+    let Some((host, _daemon)) = web() else {
+        return;
+    };
+    let pki = host.root().join("pki");
+    let token = std::fs::read_to_string(pki.join("token")).unwrap();
+    let mut command = host.command(&python.to_string_lossy());
+    command
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/channels.py"))
+        .arg("wss://127.0.0.1:10250")
+        .arg(pki.join("ca.crt"))
+        .arg(token.trim());
+    let outcome = Invocation::new(command, "python channels.py, TLS".to_owned())
+        .run()
+        .ok();
+    let _ = outcome.says("all of it works");
+}
+
 /// How many programs run in container `c` whose arguments have the word.
 fn running(host: &Host, word: &str) -> usize {
     let list = host
