@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const START_WAIT: Duration = Duration::from_secs(10);
 /// How long a new agent has before the next one is started: it may have found an agent that was just ending, and gone.
 const START_AGAIN: Duration = Duration::from_millis(100);
+/// How long an agent that finds nothing to do stays for whoever started it, who waits for its answer.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Runs until no detached pod needs it, or until a daemon takes over. Returns at once if another agent is there.
 ///
@@ -37,20 +39,29 @@ pub async fn serve(node: Node) -> io::Result<()> {
     // An agent refuses nothing; this is of a daemon that was killed.
     let _ = fs_err::remove_file(node.paths.problems());
     let mut workers = Workers::new(&node);
+    let mut owes_answer_until = Some(tokio::time::Instant::now() + LINGER);
     loop {
         post.open()?;
         look(&node, &mut workers)?;
-        while !workers.is_empty() {
+        while !workers.is_empty() || owes_answer_until.is_some() {
+            let lingered = async {
+                match owes_answer_until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                () = lingered => owes_answer_until = None,
                 caller = post.next() => match caller? {
                     Caller::Look(answer) => {
                         look(&node, &mut workers)?;
-                        answer.send("looked");
+                        answer.send("looked").await;
+                        owes_answer_until = None;
                     }
                     Caller::Leave(answer) => {
                         tracing::info!("leaving: a daemon takes over");
                         post.close()?;
-                        answer.send("leaving");
+                        answer.send("leaving").await;
                         return Ok(());
                     }
                 },

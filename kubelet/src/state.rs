@@ -455,6 +455,14 @@ impl PodState {
             transitions: BTreeMap::new(),
         }
     }
+    /// The state of a pod of which the file is damaged, by a power cut in the middle of a write: what runs of it is found
+    /// out again from its supervisor, what has ended runs again by its restartPolicy.
+    fn lost(record: &PodRecord) -> Self {
+        PodState {
+            start_time: Some(record.created),
+            ..PodState::new(record, &boot_id().unwrap_or_default())
+        }
+    }
     /// The record of the container of that name.
     #[must_use]
     pub fn container(&self, name: &str) -> Option<&ContainerRecord> {
@@ -551,7 +559,7 @@ impl Paths {
     /// Reads one pod.
     ///
     /// # Errors
-    /// Names the file that is missing, damaged or of a newer version.
+    /// Names the record that is missing, damaged or of a newer version. A damaged state is no error: see [`PodState::lost`].
     pub fn load(&self, uid: &str) -> io::Result<StoredPod> {
         let dir = self.pod(uid);
         let record: PodRecord = read_json(&dir.join("pod.json"))?;
@@ -564,7 +572,10 @@ impl Paths {
         }
         let path = dir.join("state.json");
         let state = match swap::read(&path) {
-            Ok(text) => parse(&path, &text)?,
+            Ok(text) => parse(&path, &text).unwrap_or_else(|err| {
+                tracing::warn!(%err, "what was known of a pod is damaged; it is found out again");
+                PodState::lost(&record)
+            }),
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
                 // Not written yet, or the pod is being forgotten; then its record went before.
                 fs_err::metadata(dir.join("pod.json"))?;

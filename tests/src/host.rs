@@ -32,6 +32,9 @@ pub fn rkubelet_path() -> PathBuf {
     )
 }
 
+/// So much of the agent's log is shown of a failed test, in bytes.
+const AGENT_LOG: usize = 16 * 1024;
+
 /// A host to run pods on. See the crate's documentation.
 #[derive(Debug)]
 pub struct Host {
@@ -297,6 +300,19 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.show_agent_log();
+        }
         clean::everything(self);
+    }
+}
+
+impl Host {
+    /// What the background process had to say, for whoever reads of a failed test.
+    fn show_agent_log(&self) {
+        let log = std::fs::read_to_string(self.run_root().join("agent.log")).unwrap_or_default();
+        let cut = log.len().saturating_sub(AGENT_LOG);
+        let cut = log.ceil_char_boundary(cut);
+        println!("--- the end of agent.log ---\n{}---", &log[cut..]);
     }
 }

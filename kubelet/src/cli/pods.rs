@@ -44,10 +44,15 @@ impl Seen {
     /// Finds out who looks after the pod.
     #[must_use]
     pub fn look(paths: &Paths, mut pod: StoredPod) -> Self {
+        let owned = pod.state.phase.ended() || crate::control::is_owned(paths, pod.record.uid());
+        if !owned && let Ok(now) = paths.load(pod.record.uid()) {
+            // Its owner may have let go of it since it was read, because it is over.
+            pod = now;
+        }
         let uid = pod.record.uid();
         let care = if pod.state.phase.ended() {
             Care::Over
-        } else if crate::control::is_owned(paths, uid) {
+        } else if owned {
             Care::Owned
         } else if crate::sandbox::alive(&paths.pod_run(uid)) {
             Care::Unattended

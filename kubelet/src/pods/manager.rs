@@ -106,7 +106,7 @@ impl Manager {
         loop {
             tokio::select! {
                 () = ending.cancelled() => break,
-                caller = post.next() => self.hear(caller?)?,
+                caller = post.next() => self.hear(caller?).await?,
                 Some(delivery) = self.deliveries.recv() => {
                     self.union.accept(delivery);
                     while let Ok(delivery) = self.deliveries.try_recv() {
@@ -154,14 +154,14 @@ impl Manager {
         let _ = tokio::time::timeout(within + KILLED_WAIT, ends).await;
     }
 
-    fn hear(&mut self, caller: Caller) -> io::Result<()> {
+    async fn hear(&mut self, caller: Caller) -> io::Result<()> {
         match caller {
             Caller::Look(answer) => {
                 tokio::task::block_in_place(|| self.look())?;
-                answer.send("looked");
+                answer.send("looked").await;
                 self.reconcile();
             }
-            Caller::Leave(answer) => answer.send(agent::STAYS),
+            Caller::Leave(answer) => answer.send(agent::STAYS).await,
         }
         Ok(())
     }

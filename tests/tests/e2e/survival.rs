@@ -402,3 +402,38 @@ fn the_end_of_the_host_ends_pods_in_order_and_they_come_back() {
     assert_eq!(host.uids(), uids, "the same pods");
     daemon.stop();
 }
+
+/// What a power cut tore is found out again: nothing happens to the pod's containers.
+#[test]
+fn a_damaged_state_is_found_out_again() {
+    let Some(host) = Host::new() else { return };
+    host.image();
+    let script = [sh("c", "exec sleep 100000")];
+    host.manifest(
+        "p",
+        &pod("p", &script, json!({"terminationGracePeriodSeconds": 0})),
+    );
+    let runs = || host.state("p").filter(|state| state["phase"] == "Running");
+    let daemon = host.serve(&[]);
+    let before = eventually(10, "it runs", runs);
+    daemon.kill();
+    let state = host
+        .root()
+        .join("pods")
+        .join(&host.uids()[0])
+        .join("state.json");
+    std::fs::write(state, "{\"version\":1,\"boot_id\":\"").unwrap();
+    let daemon = host.serve(&[]);
+    let after = eventually(10, "it is known to run", runs);
+    assert_eq!(container(&after)["restarts"], 0);
+    let pid = |state: &Value| container(state)["state"]["Running"]["pid"].clone();
+    assert_eq!(pid(&after), pid(&before));
+    host.remove_manifest("p");
+    eventually(10, "it is gone", || {
+        host.uids().is_empty().then_some(()).or_else(|| {
+            let state = host.state("p")?;
+            (state["phase"] == "Failed" || state["phase"] == "Succeeded").then_some(())
+        })
+    });
+    drop(daemon);
+}
