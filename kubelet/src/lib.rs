@@ -9,6 +9,7 @@ pub mod change;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod counts;
 pub mod dial;
 pub mod disk;
 pub mod error;

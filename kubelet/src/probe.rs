@@ -5,18 +5,20 @@
 mod grpc;
 mod http;
 
+use crate::counts::Probed;
 use crate::sandbox::{ExecOutcome, Executor};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ExecAction, LifecycleHandler, Probe, TCPSocketAction};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// What a probe decides about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Whether it has started; until then the other two wait.
     Startup,
@@ -58,6 +60,8 @@ pub struct Verdict {
 pub struct Target {
     /// Runs commands in the container.
     pub executor: Executor,
+    /// Counts what probes say.
+    pub probed: Arc<Probed>,
     /// Where its ports are.
     pub address: IpAddr,
     /// The container as asked for: its ports have names.
@@ -142,6 +146,8 @@ async fn run(kind: Kind, probe: Probe, target: Target, verdicts: mpsc::Sender<Ve
     loop {
         ticks.tick().await;
         let outcome = ask(&probe, &target, timeout).await;
+        let name = &target.container.name;
+        target.probed.count(name, kind, outcome.is_ok());
         let healthy = thresholds.count(outcome.is_ok());
         let failure = outcome.err();
         if healthy.is_none() && failure.is_none() {

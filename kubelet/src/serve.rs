@@ -110,7 +110,7 @@ pub async fn run(
         http: source::http::spawn(node.paths.http_source(), &node.name, deliveries.clone()),
         node,
     };
-    let union = Union::new(settings(&kubelet));
+    let union = Union::new(settings(&kubelet.config));
     let mut manager = Manager::new(&kubelet, union, incoming, requests);
     manager.take_up()?;
     post.open()?;
@@ -203,8 +203,7 @@ async fn finish(parts: Vec<JoinHandle<()>>) {
 }
 
 /// The sources that the settings name.
-fn settings(kubelet: &Kubelet) -> Settings {
-    let config = &kubelet.config;
+fn settings(config: &KubeletConfig) -> Settings {
     let mut settings = Settings::default();
     let mut add = |source, wanted: bool| {
         if wanted {
@@ -230,5 +229,21 @@ pub fn backoff(config: &KubeletConfig) -> Backoff {
         base: signed(config.rkube.initial_container_restart_period),
         max: signed(config.crash_loop_back_off.max_container_restart_period),
         reset_after: signed(config.rkube.container_restart_reset_period),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_come_over_the_socket_without_any_port() {
+        let config = KubeletConfig {
+            enable_server: false,
+            static_pod_path: None,
+            ..KubeletConfig::default()
+        };
+        let sources: Vec<_> = settings(&config).sources.into_iter().collect();
+        assert_eq!(sources, [SourceKind::Http]);
     }
 }

@@ -135,7 +135,7 @@ impl Server {
             kubelet: kubelet.clone(),
             closing: hall.closing.clone(),
             tokens: Tokens::open(&node.paths, config.rkube.token_file.as_deref())?,
-            metrics: Metrics::new(),
+            metrics: Metrics::new(node.counts.starts()),
             hub: logs::Hub::start(&node.registry)?,
             rates: stats::Rates::default(),
             disks: stats::reading::Disks::default(),

@@ -26,6 +26,7 @@ mod work;
 pub use setup::cgroup_of;
 
 use crate::control::{Command, Server};
+use crate::counts::Probed;
 use crate::events::About;
 use crate::images::Images;
 use crate::network::Network;
@@ -73,6 +74,8 @@ pub struct Node {
     pub events: crate::events::NodeEvents,
     /// What holds for every pod.
     pub limits: crate::housekeeping::limits::PodLimits,
+    /// What is counted where it happens.
+    pub counts: crate::counts::Counts,
 }
 
 /// Why a worker gave a pod up.
@@ -119,6 +122,7 @@ pub struct Worker {
     tasks: JoinSet<Report>,
     probes: BTreeMap<String, Probes>,
     executor: Executor,
+    probed: Arc<Probed>,
     verdicts: (mpsc::Sender<Verdict>, mpsc::Receiver<Verdict>),
     commands: mpsc::Receiver<Command>,
     requests: mpsc::Sender<Command>,
@@ -184,6 +188,7 @@ impl Worker {
             tasks: JoinSet::new(),
             probes: BTreeMap::new(),
             executor: Executor::new(&node.paths, &uid, &node.cgroups),
+            probed: node.counts.probes_of(&uid),
             verdicts: mpsc::channel(64),
             commands,
             requests: sender,
@@ -446,7 +451,10 @@ impl Worker {
 
     fn observe_phase(&mut self) {
         self.state.phase = plan::phase(&self.state.containers);
-        self.state.was_up |= self.state.phase == Phase::Running;
+        if self.state.phase == Phase::Running && !self.state.was_up {
+            self.state.was_up = true;
+            self.node.counts.started(self.record.created);
+        }
         crate::status::note_transitions(&self.record, &mut self.state, Timestamp::now());
     }
 

@@ -1,5 +1,6 @@
 //! What verbs open before they work: the store, the node, the pods, by the global settings.
 use super::{Failure, Global};
+use crate::counts::Counts;
 use crate::events::NodeEvents;
 use crate::housekeeping::limits::PodLimits;
 use crate::images::Images;
@@ -31,6 +32,7 @@ pub fn node(global: &Global) -> Result<Node, Failure> {
         registry: Registry::default(),
         events: NodeEvents::open(&paths.root),
         limits: PodLimits::default(),
+        counts: Counts::default(),
         paths,
     })
 }

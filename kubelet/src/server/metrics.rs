@@ -1,4 +1,5 @@
 //! `/metrics`: what Prometheus reads. Counters of the API live here; all else is looked up when somebody asks.
+mod probes;
 mod resource;
 mod state;
 mod text;
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/metrics", get(all))
         .route("/metrics/resource", get(resource::resource))
         .route("/metrics/cadvisor", get(resource::cadvisor))
+        .route("/metrics/probes", get(probes::probes))
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -49,8 +51,14 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new() -> Self {
+    /// `starts`: how long pods took to run.
+    pub(super) fn new(starts: Histogram) -> Self {
         let mut registry = Registry::default();
+        registry.register(
+            "kubelet_pod_start_duration_seconds",
+            "Time from a pod's admission to when it ran for the first time",
+            starts,
+        );
         let requests = Family::<Asked, Counter>::default();
         registry.register(
             "kubelet_http_requests",

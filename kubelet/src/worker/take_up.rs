@@ -171,6 +171,7 @@ impl Worker {
         };
         Some(Target {
             executor: self.executor.clone(),
+            probed: self.probed.clone(),
             address: self.state.pod_ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             container: self.asked(name)?.clone(),
             attempt: state.attempt(),

@@ -263,10 +263,23 @@ fn pods_that_were_asked_for_are_back_after_a_restart() {
     follow_asked(&[]);
 }
 
-/// Root's socket is there without any port, and so is what was asked for over it.
+/// Root's socket is there without any port, and so is what was asked for over it, even when it cannot be read any more.
 #[test]
 fn pods_that_were_asked_for_need_no_port() {
-    follow_asked(&["--enable-server=false"]);
+    let flags = ["--enable-server=false"];
+    follow_asked(&flags);
+    let Some(host) = Host::new() else { return };
+    let daemon = host.serve(&flags);
+    let answer = daemon.ask("PUT", "/pods/default/asked", long("asked").as_bytes());
+    assert!([200, 201].contains(&answer.status), "{}", answer.text());
+    let before = started(&host, "asked");
+    let _ = daemon.stop();
+    let kept = host.root().join("sources/http.json");
+    assert!(kept.exists(), "{}", kept.display());
+    std::fs::write(&kept, "{").unwrap();
+    let _daemon = host.serve(&flags);
+    explained(&host, "http.json");
+    assert_eq!(started(&host, "asked"), before);
 }
 
 fn follow_asked(flags: &[&str]) {

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 const BUSY: &str = "trap 'exit 0' TERM; dd if=/dev/zero of=/tmp/file bs=1024 count=64 2>/dev/null; echo up; while :; do :; done";
 
 fn busy(host: &Host) -> rkube_tests::Daemon {
-    let limits = json!({"resources": {"limits": {"memory": "64Mi", "cpu": "200m"}}});
+    let limits = json!({"resources": {"limits": {"memory": "64Mi", "cpu": "200m"}},
+        "readinessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 1, "timeoutSeconds": 10},
+        "livenessProbe": {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1000, "timeoutSeconds": 10}});
     host.manifest(
         "busy",
         &pod(
@@ -158,9 +160,25 @@ fn pages_of_metrics() {
     assert!(sample(&page, "container_cpu_usage_seconds_total{container=\"c\"") > 0.0);
     assert!(sample(&page, "machine_cpu_cores ") > 0.0);
     assert!(page.contains("interface=\"eth0\""), "{page}");
+    let uid = host.uids().remove(0);
+    let said = |kind: &str, result: &str| {
+        format!(
+            "prober_probe_total{{container=\"c\",namespace=\"default\",pod=\"busy\",pod_uid=\"{uid}\",\
+             probe_type=\"{kind}\",result=\"{result}\"}}"
+        )
+    };
+    let (well, ill) = (said("Readiness", "successful"), said("Liveness", "failed"));
+    let page = eventually(20, "both probes have said something", || {
+        let page = get("/metrics/probes");
+        (page.contains(&well) && page.contains(&ill)).then_some(page)
+    });
+    assert!(sample(&page, &well) >= 1.0 && sample(&page, &ill) >= 1.0);
+    assert!(!page.contains(&said("Readiness", "failed")), "{page}");
     super::curl(&host, &["--cacert", &super::ca(&host), "/pods"]).code(401);
     let page = get("/metrics");
     assert!(sample(&page, "kubelet_running_pods ") > 0.0);
+    assert!((sample(&page, "kubelet_pod_start_duration_seconds_count ") - 1.0).abs() < 0.1);
+    assert!(sample(&page, "kubelet_pod_start_duration_seconds_sum ") > 0.0);
     assert!(
         sample(
             &page,
