@@ -33,7 +33,7 @@ use rkube_net::{BridgeConfig, Cidr};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Run Kubernetes pods on a bare Linux host: no Docker, no containerd, no daemon.
+/// Run Kubernetes pods on a bare Linux host: no Docker, no containerd, nothing else.
 #[derive(Debug, Parser)]
 #[command(
     name = "rkubelet",
@@ -50,6 +50,8 @@ Examples:
   rkubelet ps                         what runs here
   rkubelet logs -f web                follow its output
   rkubelet exec -it web -- sh         a shell in it
+  rkubelet port-forward web 8080:80   its port 80 as 127.0.0.1:8080
+  rkubelet serve --config DIR         keep the pods of a directory running
   rkubelet check                      what this host lacks, and how to mend it"
 )]
 pub struct Cli {

@@ -12,6 +12,8 @@ use rkube_runtime::supervisor::{
     Attach as Streams, ContainerState, Event, Exited, Supervisor, SupervisorError, Wiring,
 };
 use rkube_stream::remote::Want;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -229,9 +231,31 @@ enum Typed {
 fn keys(to: OwnedFd, tty: bool) -> oneshot::Receiver<Typed> {
     let (done, typed) = oneshot::channel();
     std::thread::spawn(move || {
-        let _ = done.send(type_into(io::stdin().lock(), File::from(to), tty));
+        let _ = done.send(type_into(io::stdin().lock(), Patient(File::from(to)), tty));
     });
     typed
+}
+
+/// Waits where what it writes to takes nothing at the moment: others have the same terminal, and made it say so.
+struct Patient(File);
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    match poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None) {
+                        Ok(_) | Err(Errno::INTR) => {}
+                        Err(err) => return Err(err.into()),
+                    }
+                }
+                written => return written,
+            }
+        }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Copies until the end, or, from a terminal, until the keys that leave.
@@ -292,6 +316,27 @@ mod tests {
         assert!(attach.stdin);
         assert_eq!(attach.container.as_deref(), Some("a"));
         assert!(Cli::try_parse_from(["rkubelet", "attach"]).is_err());
+    }
+
+    #[test]
+    fn a_large_paste_waits_for_a_slow_reader() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let paste = vec![b'x'; 1 << 20];
+        let sent = paste.clone();
+        let typing = std::thread::spawn(move || {
+            let to = Patient(File::from(OwnedFd::from(writer)));
+            type_into(sent.as_slice(), to, true)
+        });
+        let mut came = Vec::new();
+        reader.read_to_end(&mut came).unwrap();
+        assert!(came == paste, "{} bytes came", came.len());
+        assert_eq!(typing.join().unwrap(), Typed::End);
+        // Nobody reads any more: that is the end, not a wait.
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let to = Patient(File::from(OwnedFd::from(writer)));
+        assert_eq!(type_into(&b"x"[..], to, true), Typed::End);
     }
 
     #[test]

@@ -36,6 +36,12 @@ impl Worker {
     pub(super) fn halt(&mut self, grace_seconds: u32) {
         let message = format!("the node shuts down, {grace_seconds} s of grace");
         self.reporter.event("NodeShutdown", None, message);
+        if self.closing.is_none() {
+            // Kubernetes' own words; they go when the pod is set up again.
+            self.state.reason = "Terminated".to_owned();
+            self.state.message =
+                "Pod was terminated in response to imminent node shutdown.".to_owned();
+        }
         self.begin_closing(grace_seconds, Outcome::Halted);
     }
 

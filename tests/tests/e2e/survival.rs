@@ -392,12 +392,20 @@ fn the_end_of_the_host_ends_pods_in_order_and_they_come_back() {
     assert_eq!(supervisors(&host), [0; 0], "nothing runs on");
     let ended = std::fs::read_to_string(order.join("order")).unwrap();
     assert_eq!(ended, "plain\ncritical\n");
+    for name in ["plain", "critical"] {
+        let state = host.state(name).unwrap();
+        assert_eq!(state["reason"], "Terminated");
+        assert!(state["message"].as_str().unwrap().contains("node shutdown"));
+    }
     let daemon = host.serve(&[]);
     for name in ["plain", "critical"] {
         eventually(20, "it runs again", || {
             host.state(name)
                 .filter(|state| state["phase"] == "Running" && container(state)["restarts"] == 1)
         });
+    }
+    for name in ["plain", "critical"] {
+        assert_eq!(host.state(name).unwrap()["reason"], "");
     }
     assert_eq!(host.uids(), uids, "the same pods");
     daemon.stop();
