@@ -136,13 +136,8 @@ pub fn fits<'a>(
             allocatable.disk,
         ),
     ];
-    let (mut count, mut used) = (0_u64, [0_u64; 3]);
-    for other in others {
-        count += 1;
-        for (sum, (resource, ..)) in used.iter_mut().zip(&rows) {
-            *sum = sum.saturating_add(request(other, resource));
-        }
-    }
+    let others: Vec<_> = others.into_iter().collect();
+    let count = others.len() as u64;
     let misfit = |resource: &str, reason, asked: u64, used: u64, capacity: u64| Misfit {
         reason,
         message: format!(
@@ -152,9 +147,14 @@ pub fn fits<'a>(
     if count >= allocatable.pods {
         return Err(misfit("pods", "OutOfpods", 1, count, allocatable.pods));
     }
-    for ((resource, reason, capacity), used) in rows.into_iter().zip(used) {
+    for (resource, reason, capacity) in rows {
         let asked = request(pod, resource);
-        if asked > 0 && used.saturating_add(asked) > capacity {
+        if asked == 0 {
+            continue;
+        }
+        let requests = others.iter().map(|other| request(other, resource));
+        let used = requests.fold(0, u64::saturating_add);
+        if used.saturating_add(asked) > capacity {
             return Err(misfit(resource, reason, asked, used, capacity));
         }
     }

@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 /// The longest wait between two tries.
 const TRY_AGAIN_MOST: Duration = Duration::from_secs(60);
+/// So many pods are let in at a stretch; then whoever waits is heard, the watchdog among them.
+const BATCH: usize = 32;
 /// How much longer than its grace a pod may take that had to be killed.
 const KILLED_WAIT: Duration = Duration::from_secs(2);
 
@@ -37,6 +39,8 @@ pub struct Manager {
     workers: Workers,
     deliveries: mpsc::Receiver<Delivery>,
     requests: mpsc::Receiver<Request>,
+    /// Whether pods were left out because enough were let in at a stretch.
+    more: bool,
     /// Whether a pod waits for something that nothing tells of.
     waiting: bool,
     /// How long it waits before it is looked at again.
@@ -61,6 +65,7 @@ impl Manager {
             union,
             deliveries,
             requests,
+            more: false,
             waiting: false,
             patience: TRY_AGAIN,
         }
@@ -120,6 +125,7 @@ impl Manager {
                     self.reconcile();
                 }
                 Ok(()) = self.conditions.changed() => self.reconcile(),
+                () = std::future::ready(()), if self.more => self.reconcile(),
                 () = tokio::time::sleep(self.patience), if self.waiting => {
                     let longer = (self.patience * 2).min(TRY_AGAIN_MOST);
                     self.reconcile();
@@ -211,6 +217,7 @@ impl Manager {
                 let uid = record.uid().to_owned();
                 self.workers.ask(&uid, Command::Update(record));
             }
+            self.more = false;
             self.let_in(&mut decision);
             self.waiting = !decision.refused.is_empty();
             // Something has happened, unless it was the clock.
@@ -277,7 +284,12 @@ impl Manager {
         };
         let mut here = self.node.registry.list();
         here.retain(|pod| !pod.state.phase.ended());
+        let mut let_in = 0;
         for record in wanted {
+            if let_in == BATCH {
+                self.more = true;
+                return;
+            }
             let admitted = self.has_room(&record, &here).and_then(|()| {
                 let pod = admission.admit(record.clone());
                 pod.map_err(|err| crate::error::chain(&err))
@@ -286,6 +298,7 @@ impl Manager {
                 Ok(pod) => {
                     here.push(Arc::new(pod.clone()));
                     self.take(pod);
+                    let_in += 1;
                 }
                 Err(message) => refuse(&record, message),
             }
