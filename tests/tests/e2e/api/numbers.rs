@@ -160,20 +160,7 @@ fn pages_of_metrics() {
     assert!(sample(&page, "container_cpu_usage_seconds_total{container=\"c\"") > 0.0);
     assert!(sample(&page, "machine_cpu_cores ") > 0.0);
     assert!(page.contains("interface=\"eth0\""), "{page}");
-    let uid = host.uids().remove(0);
-    let said = |kind: &str, result: &str| {
-        format!(
-            "prober_probe_total{{container=\"c\",namespace=\"default\",pod=\"busy\",pod_uid=\"{uid}\",\
-             probe_type=\"{kind}\",result=\"{result}\"}}"
-        )
-    };
-    let (well, ill) = (said("Readiness", "successful"), said("Liveness", "failed"));
-    let page = eventually(20, "both probes have said something", || {
-        let page = get("/metrics/probes");
-        (page.contains(&well) && page.contains(&ill)).then_some(page)
-    });
-    assert!(sample(&page, &well) >= 1.0 && sample(&page, &ill) >= 1.0);
-    assert!(!page.contains(&said("Readiness", "failed")), "{page}");
+    outcomes_of_probes(&host, get);
     super::curl(&host, &["--cacert", &super::ca(&host), "/pods"]).code(401);
     let page = get("/metrics");
     assert!(sample(&page, "kubelet_running_pods ") > 0.0);
@@ -193,4 +180,22 @@ fn pages_of_metrics() {
             "kubelet_http_requests_total{method=\"GET\",path=\"/metrics/resource\",code=\"200\"}"
         ) > 0.0
     );
+}
+
+/// What the probes of pod `busy` said is counted.
+fn outcomes_of_probes(host: &Host, get: impl Fn(&str) -> String) {
+    let uid = host.uids().remove(0);
+    let said = |kind: &str, result: &str| {
+        format!(
+            "prober_probe_total{{container=\"c\",namespace=\"default\",pod=\"busy\",pod_uid=\"{uid}\",\
+             probe_type=\"{kind}\",result=\"{result}\"}}"
+        )
+    };
+    let (well, ill) = (said("Readiness", "successful"), said("Liveness", "failed"));
+    let page = eventually(20, "both probes have said something", || {
+        let page = get("/metrics/probes");
+        (page.contains(&well) && page.contains(&ill)).then_some(page)
+    });
+    assert!(sample(&page, &well) >= 1.0 && sample(&page, &ill) >= 1.0);
+    assert!(!page.contains(&said("Readiness", "failed")), "{page}");
 }
