@@ -110,7 +110,9 @@ fn bound(name: &str, node: &str) -> String {
 
 fn started(host: &Host, name: &str) -> Value {
     let pod = host.await_phase(name, "Running");
-    pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"].clone()
+    // Times are in seconds, and two pods may start within one.
+    let since = &pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"];
+    json!([pod["metadata"]["uid"], since])
 }
 
 fn is_gone(host: &Host, name: &str) {
