@@ -6,6 +6,7 @@ pub mod about;
 pub mod agent;
 pub mod attach;
 pub mod check;
+mod client;
 pub mod events;
 pub mod exec;
 pub mod format;
@@ -238,7 +239,7 @@ pub async fn execute(cli: Cli) -> Result<u8, Failure> {
         Verb::Serve(serve) => serve.execute(&cli.global).await,
         Verb::Ps(ps) => ps.execute(&cli.global).await,
         // Reading files and waiting for them to grow; nothing else is to be done meanwhile.
-        Verb::Logs(logs) => tokio::task::block_in_place(|| logs.execute(&cli.global)),
+        Verb::Logs(logs) => logs.execute(&cli.global).await,
         Verb::Exec(exec) => exec.execute(&cli.global).await,
         Verb::Attach(attach) => attach.execute(&cli.global).await,
         Verb::PortForward(forward) => forward.execute(&cli.global).await,

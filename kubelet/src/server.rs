@@ -19,6 +19,7 @@ mod listen;
 mod logs;
 mod machine;
 mod metrics;
+pub mod own;
 mod pki;
 mod pods;
 pub mod request_error;
@@ -143,11 +144,12 @@ impl Server {
             sessions: streams::Sessions::default(),
         }));
         let socket = listen::socket(&node.paths.api_socket())?;
-        let router = router(&api);
-        tokio::spawn(hall.clone().local(socket, router.clone()));
+        let local = router(&api, own::routes());
+        tokio::spawn(hall.clone().local(socket, local));
         if config.enable_server {
             let pki = Arc::new(Pki::open(&node.paths, config, &node.name)?);
             let port = Port::new(SocketAddr::new(config.address, config.port));
+            let router = router(&api, Router::new());
             tokio::spawn(hall.clone().tls(port, pki, router));
             if config.read_only_port != 0 {
                 let port = Port::new(SocketAddr::new(config.address, config.read_only_port));
@@ -165,10 +167,10 @@ impl Server {
     }
 }
 
-/// All routes, for those who may.
-fn router(api: &Api) -> Router {
+/// All routes and `more`, for those who may.
+fn router(api: &Api, more: Router<Api>) -> Router {
     let checked = middleware::from_fn_with_state(api.clone(), caller::check);
-    let mut quick = shows().merge(configz::routes());
+    let mut quick = shows().merge(configz::routes()).merge(more);
     let mut slow = Router::new();
     if api.kubelet.config.enable_debugging_handlers {
         quick = quick

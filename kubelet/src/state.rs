@@ -157,6 +157,23 @@ impl PodRecord {
             eviction: None,
         }
     }
+    /// The record without what came beside the pod, for those who only look: what is left is no secret of the pod's, and small.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        PodRecord {
+            version: self.version,
+            pod: self.pod.clone(),
+            config_maps: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            services: Vec::new(),
+            detached: self.detached,
+            origin: self.origin.clone(),
+            created: self.created,
+            fail_fast: self.fail_fast,
+            stop: self.stop,
+            eviction: self.eviction.clone(),
+        }
+    }
     /// The pod's uid, which is in its metadata from admission on.
     #[must_use]
     pub fn uid(&self) -> &str {

@@ -40,7 +40,7 @@ impl Inspect {
     pub async fn execute(self, global: &Global) -> Result<u8, Failure> {
         open::require_root()?;
         let paths = global.paths();
-        let pods = open::pods(&paths, &self.pods, false)?;
+        let pods = open::known(global, &self.pods, false).await?;
         if let Some(container) = &self.spec {
             for pod in &pods {
                 self.print_spec(&paths, pod, container)?;

@@ -1,6 +1,7 @@
 //! `exec`, `attach` and `port-forward` by way of the daemon, where one runs: over its socket, as kubectl does it.
 //!
 //! SPDY, since it has flow control for each stream; and a stream of our own for signals.
+use super::client::WAIT;
 use super::exec::Watched;
 use super::exec::terminal::{Raw, size};
 use super::{Failure, Global};
@@ -46,17 +47,19 @@ async fn ask(
     impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     Transport,
 )> {
-    let socket = UnixStream::connect(global.paths().api_socket())
-        .await
-        .ok()?;
-    let answer = client::upgrade(
-        socket,
-        kind,
-        Way::Spdy,
-        ("localhost", path),
-        http::HeaderMap::new(),
-    );
-    match answer.await {
+    let asked = async {
+        let socket = UnixStream::connect(global.paths().api_socket())
+            .await
+            .ok()?;
+        let host = ("localhost", path);
+        let answer = client::upgrade(socket, kind, Way::Spdy, host, http::HeaderMap::new());
+        Some(answer.await)
+    };
+    let Ok(answer) = tokio::time::timeout(WAIT, asked).await else {
+        tracing::warn!("the daemon does not answer; without it");
+        return None;
+    };
+    match answer? {
         Ok(upgraded) => Some(upgraded),
         Err(err @ (ClientError::Refused { .. } | ClientError::Http(_))) => {
             tracing::debug!(err = %crate::error::chain(&err), "without the daemon");

@@ -1,9 +1,10 @@
-//! `rkubelet logs`: what containers wrote, read from their log files; no process of ours needs to run.
+//! `rkubelet logs`: what containers wrote, as the daemon answers it, or read from their log files: no process of ours needs
+//! to run.
 mod follow;
 
-use super::output::Output;
+use super::output::{self, Output};
 use super::pods::{self, Seen};
-use super::{Failure, Global, open, time};
+use super::{Failure, Global, client, open, time};
 use crate::logs::{Piece, Source, Window};
 use crate::state::StoredPod;
 use clap::Args;
@@ -57,17 +58,59 @@ impl Logs {
     ///
     /// # Errors
     /// When there is no such pod, container or try.
-    pub fn execute(&self, global: &Global) -> Result<u8, Failure> {
+    pub async fn execute(&self, global: &Global) -> Result<u8, Failure> {
         open::require_root()?;
-        let paths = global.paths();
-        let pod = open::pod(&paths, &self.pod)?;
+        let (pods, broken) = global.paths().load_all().map_err(|err| Failure::of(&err))?;
+        let pod = open::find(&pods, &broken, &self.pod)?;
         let output = Output::detect(false);
+        let names = self.containers(&pod, output)?;
+        if let [name] = &names[..]
+            && self.is_plain()
+            && is_alone(&pod, &pods)
+        {
+            let query = self.query(Timestamp::now());
+            if let Some(lines) = client::lines(&global.paths(), &pod, name, &query).await {
+                return output::print_bytes(&lines).map(|()| 0);
+            }
+        }
+        tokio::task::block_in_place(|| self.read(global, &pod, &names, output))
+    }
+
+    /// Whether the daemon can answer this. It cannot where several containers are told apart; and who follows goes on
+    /// when the daemon ends.
+    fn is_plain(&self) -> bool {
+        !(self.follow || self.all_containers || self.prefix)
+    }
+
+    /// What the daemon is asked for.
+    fn query(&self, now: Timestamp) -> String {
+        let window = self.window(now);
+        let tail = window.tail.map(|lines| format!("tailLines={lines}&"));
+        let since = window.since.map(|since| format!("sinceTime={since}&"));
+        format!(
+            "{}{}previous={}&timestamps={}",
+            tail.unwrap_or_default(),
+            since.unwrap_or_default(),
+            self.previous,
+            self.timestamps
+        )
+    }
+
+    /// From files.
+    fn read(
+        &self,
+        global: &Global,
+        pod: &StoredPod,
+        names: &[String],
+        output: Output,
+    ) -> Result<u8, Failure> {
+        let paths = global.paths();
         // Before the first look at the files: nothing that is written from here on is missed.
         let watch = match self.follow {
-            true => Some(Watch::new(&paths, &pod).map_err(|err| Failure::of(&err))?),
+            true => Some(Watch::new(&paths, pod).map_err(|err| Failure::of(&err))?),
             false => None,
         };
-        let sources = self.sources(global, &pod, output)?;
+        let sources = self.sources(global, pod, names)?;
         let mut printer = Printer::new(self, &sources, output);
         let printed = match watch {
             Some(watch) => follow_all(sources, watch, &mut printer),
@@ -81,20 +124,24 @@ impl Logs {
         }
     }
 
+    /// The names of the containers that are meant.
+    fn containers(&self, pod: &StoredPod, output: Output) -> Result<Vec<String>, Failure> {
+        let record = &pod.record;
+        if self.all_containers {
+            let all = record.containers();
+            return Ok(all.map(|(_, container)| container.name.clone()).collect());
+        }
+        let one = pods::container(record, self.container.as_deref(), output)?;
+        Ok(vec![one.name.clone()])
+    }
+
     fn sources(
         &self,
         global: &Global,
         pod: &StoredPod,
-        output: Output,
+        names: &[String],
     ) -> Result<Vec<Source>, Failure> {
         let record = &pod.record;
-        let names: Vec<String> = if self.all_containers {
-            let all = record.containers();
-            all.map(|(_, container)| container.name.clone()).collect()
-        } else {
-            let one = pods::container(record, self.container.as_deref(), output)?;
-            vec![one.name.clone()]
-        };
         let dir = global
             .paths()
             .pod_logs(record.namespace(), record.name(), record.uid());
@@ -114,6 +161,13 @@ impl Logs {
             since: since.or(self.since_time),
         }
     }
+}
+
+/// Whether no other pod has its name: the daemon is asked by name.
+fn is_alone(pod: &StoredPod, pods: &[StoredPod]) -> bool {
+    let name = pod.record.full_name();
+    let same = pods.iter().filter(|one| one.record.full_name() == name);
+    same.count() == 1
 }
 
 /// Prints what is there now, one container after the other. What is written meanwhile is left for the next time.
@@ -257,6 +311,13 @@ mod tests {
         let window = all.window(now);
         assert_eq!(window.tail, Some(5));
         assert_eq!(window.since, Some(Timestamp::from_second(700).unwrap()));
+        assert!(!all.is_plain(), "who follows reads files");
+        let plain = logs(&["web", "-p", "--tail=5", "--since", "5m"]).unwrap();
+        assert!(plain.is_plain());
+        assert_eq!(
+            plain.query(now),
+            "tailLines=5&sinceTime=1970-01-01T00:11:40Z&previous=true&timestamps=false"
+        );
         assert_eq!(
             logs(&["web", "--tail", "-1"]).unwrap().window(now).tail,
             None

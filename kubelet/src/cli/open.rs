@@ -1,5 +1,5 @@
 //! What verbs open before they work: the store, the node, the pods, by the global settings.
-use super::{Failure, Global};
+use super::{Failure, Global, client};
 use crate::counts::Counts;
 use crate::events::NodeEvents;
 use crate::housekeeping::limits::PodLimits;
@@ -12,6 +12,7 @@ use crate::state::StoredPod;
 use crate::worker::Node;
 use rkube_images::store::Store;
 use rkube_images::{Credentials, RegistryConfig};
+use std::io;
 use std::sync::Arc;
 
 /// Everything that a worker needs of this host.
@@ -84,6 +85,14 @@ pub fn require_root() -> Result<(), Failure> {
 /// When there is none, or more than one.
 pub fn pod(paths: &Paths, wanted: &str) -> Result<StoredPod, Failure> {
     let (pods, broken) = paths.load_all().map_err(|err| Failure::of(&err))?;
+    find(&pods, &broken, wanted)
+}
+
+/// The pod of these that the user means, by the same words.
+///
+/// # Errors
+/// When there is none, or more than one.
+pub fn find(pods: &[StoredPod], broken: &[io::Error], wanted: &str) -> Result<StoredPod, Failure> {
     let wanted = wanted.strip_prefix("pod/").unwrap_or(wanted);
     let named = |pod: &StoredPod| pod.record.name() == wanted || pod.record.full_name() == wanted;
     let mut found: Vec<StoredPod> = pods.iter().filter(|pod| named(pod)).cloned().collect();
@@ -131,21 +140,43 @@ pub fn pod(paths: &Paths, wanted: &str) -> Result<StoredPod, Failure> {
 /// # Errors
 /// When one of them is not there, or is more than one pod.
 pub fn pods(paths: &Paths, wanted: &[String], all: bool) -> Result<Vec<StoredPod>, Failure> {
+    let (pods, broken) = paths.load_all().map_err(|err| Failure::of(&err))?;
+    choose(pods, &broken, wanted, all)
+}
+
+/// The same for those who only look: as the daemon knows them, where one runs.
+///
+/// # Errors
+/// When one of them is not there, or is more than one pod.
+pub async fn known(
+    global: &Global,
+    wanted: &[String],
+    all: bool,
+) -> Result<Vec<StoredPod>, Failure> {
+    let (pods, broken) = client::all(global).await?;
+    choose(pods, &broken, wanted, all)
+}
+
+fn choose(
+    pods: Vec<StoredPod>,
+    broken: &[io::Error],
+    wanted: &[String],
+    all: bool,
+) -> Result<Vec<StoredPod>, Failure> {
     if all {
-        let (pods, _) = paths.load_all().map_err(|err| Failure::of(&err))?;
         return Ok(pods);
     }
-    let mut pods: Vec<StoredPod> = Vec::new();
+    let mut chosen: Vec<StoredPod> = Vec::new();
     for wanted in wanted {
-        let found = pod(paths, wanted)?;
-        if pods
+        let found = find(&pods, broken, wanted)?;
+        if chosen
             .iter()
             .all(|other| other.record.uid() != found.record.uid())
         {
-            pods.push(found);
+            chosen.push(found);
         }
     }
-    Ok(pods)
+    Ok(chosen)
 }
 
 #[cfg(test)]

@@ -71,8 +71,16 @@ impl Output {
 /// # Errors
 /// When standard output cannot be written for another reason.
 pub fn print(text: &str) -> Result<(), super::Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// The same of bytes that need not be text.
+///
+/// # Errors
+/// When standard output cannot be written for another reason.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), super::Failure> {
     match io::stdout()
-        .write_all(text.as_bytes())
+        .write_all(bytes)
         .and_then(|()| io::stdout().flush())
     {
         Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(super::Failure::of(&err)),

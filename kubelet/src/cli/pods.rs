@@ -1,6 +1,6 @@
 //! The pods of this host as a person should see them: who looks after each, and what is true of it now.
 use super::output::Output;
-use super::{Failure, Global};
+use super::{Failure, Global, client};
 use crate::control::{Client, Request};
 use crate::network::Network;
 use crate::paths::Paths;
@@ -143,7 +143,7 @@ fn lose(state: &mut PodState, now: Timestamp) {
 /// When the pods' folder cannot be read.
 pub async fn all(global: &Global, output: Output) -> Result<Vec<Seen>, Failure> {
     let paths = global.paths();
-    let (pods, broken) = paths.load_all().map_err(|err| Failure::of(&err))?;
+    let (pods, broken) = client::all(global).await?;
     for err in broken {
         output.warn(&format!(
             "a pod's record cannot be read: {err}; `rkubelet rm -f` with its uid removes what is left of it"

@@ -4,6 +4,7 @@ mod sample;
 use super::format::{DataFormat, print_data, row};
 use super::output;
 use super::{Failure, Global, open};
+use crate::state::StoredPod;
 use clap::Args;
 use rkube_runtime::cgroup::Hierarchies;
 use sample::{Sample, Usage, usages};
@@ -48,10 +49,14 @@ impl Stats {
         open::require_root()?;
         let hierarchies = Hierarchies::detect().map_err(|err| Failure::of(&err))?;
         let stream = self.output.is_none() && !self.no_stream && io::stdout().is_terminal();
-        let mut before = self.sample(global, &hierarchies)?;
+        let mut pods = self.known(global).await?;
+        let mut before = sample(global, &pods, &hierarchies);
         loop {
             tokio::time::sleep(if stream { REFRESH } else { ONCE }).await;
-            let after = self.sample(global, &hierarchies)?;
+            if stream {
+                pods = self.known(global).await?;
+            }
+            let after = sample(global, &pods, &hierarchies);
             let usages = usages(&before, &after);
             match self.output {
                 Some(format) => print_data(&usages, format)?,
@@ -69,13 +74,17 @@ impl Stats {
         }
     }
 
-    fn sample(&self, global: &Global, hierarchies: &Hierarchies) -> Result<Vec<Sample>, Failure> {
-        let paths = global.paths();
-        let pods = open::pods(&paths, &self.pods, self.pods.is_empty())?;
-        let running = pods.iter().filter(|pod| !pod.state.phase.ended());
-        let samples = running.flat_map(|pod| Sample::of_pod(&paths, pod, hierarchies));
-        Ok(samples.collect())
+    async fn known(&self, global: &Global) -> Result<Vec<StoredPod>, Failure> {
+        open::known(global, &self.pods, self.pods.is_empty()).await
     }
+}
+
+fn sample(global: &Global, pods: &[StoredPod], hierarchies: &Hierarchies) -> Vec<Sample> {
+    let paths = global.paths();
+    let running = pods.iter().filter(|pod| !pod.state.phase.ended());
+    running
+        .flat_map(|pod| Sample::of_pod(&paths, pod, hierarchies))
+        .collect()
 }
 
 fn table(usages: &[Usage]) -> Vec<Vec<String>> {

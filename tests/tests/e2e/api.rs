@@ -7,6 +7,8 @@ mod logs;
 mod numbers;
 #[path = "api/pods.rs"]
 mod pods;
+#[path = "api/verbs.rs"]
+mod verbs;
 
 use rkube_tests::Host;
 use serde_json::Value;
