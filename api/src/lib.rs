@@ -34,6 +34,7 @@ pub mod names;
 mod node;
 pub mod qos;
 pub mod quantity;
+pub mod schema;
 mod v1beta1;
 pub mod validate;
 pub mod yaml;

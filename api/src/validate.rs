@@ -31,14 +31,61 @@ pub struct FieldError {
     pub path: String,
     /// What is wrong, and what to do.
     pub problem: String,
+    /// Which kind of mistake it is.
+    pub reason: Reason,
+}
+
+/// The kinds of mistakes that programs can tell apart (k8s.io/apimachinery, `field.ErrorType`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reason {
+    /// It must be there.
+    Required,
+    /// It has a value that it cannot have.
+    #[default]
+    Invalid,
+    /// It has none of the values that are known.
+    NotSupported,
+    /// It must not be there, or not be changed.
+    Forbidden,
+    /// Another one has this value already.
+    Duplicate,
+    /// It is too long.
+    TooLong,
+    /// What it names is not there.
+    NotFound,
+}
+
+impl Reason {
+    /// The word in a Status' causes.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Required => "FieldValueRequired",
+            Reason::Invalid => "FieldValueInvalid",
+            Reason::NotSupported => "FieldValueNotSupported",
+            Reason::Forbidden => "FieldValueForbidden",
+            Reason::Duplicate => "FieldValueDuplicate",
+            Reason::TooLong => "FieldValueTooLong",
+            Reason::NotFound => "FieldValueNotFound",
+        }
+    }
 }
 
 impl FieldError {
-    pub(crate) fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
+    /// A value that is invalid.
+    pub fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
         Self {
             path: path.into(),
             problem: problem.into(),
+            reason: Reason::default(),
         }
+    }
+
+    /// With another reason than that the value is invalid.
+    #[must_use]
+    pub fn because(mut self, reason: Reason) -> Self {
+        self.reason = reason;
+        self
     }
 }
 

@@ -347,7 +347,7 @@ impl Reading {
         if pod.spec.is_some() {
             errors.extend(validate::pod(&pod).into_iter().map(|error| FieldError {
                 path: v1beta1::field_path(&error.path, is_pod),
-                problem: error.problem,
+                ..error
             }));
         }
         for warning in converted.warnings {

@@ -23,7 +23,7 @@ use super::{
     Port, RestartPolicy, Volume, VolumeMount, VolumeSource,
 };
 use crate::quantity::Quantity;
-use crate::validate::FieldError;
+use crate::validate::{FieldError, Reason};
 
 /// A `v1` pod, and what had to be said on the way.
 #[derive(Debug, Default)]
@@ -43,26 +43,20 @@ struct Notes {
 
 impl Notes {
     fn error(&mut self, path: String, problem: impl Into<String>) {
-        self.errors.push(FieldError {
-            path,
-            problem: problem.into(),
-        });
+        self.errors.push(FieldError::new(path, problem));
     }
 
     fn unused(&mut self, path: String) {
         let problem = "ignored; it never had an effect".to_owned();
-        self.warnings.push(FieldError { path, problem });
+        self.warnings.push(FieldError::new(path, problem));
     }
 }
 
 /// Converts a pod. Paths in errors are those of the 2014 document.
 pub(crate) fn pod(old: Pod) -> Converted {
     let Some(manifest) = old.desired_state.and_then(|state| state.manifest) else {
-        let problem = "required value".to_owned();
-        let missing = FieldError {
-            path: "desiredState.manifest".to_owned(),
-            problem,
-        };
+        let missing =
+            FieldError::new("desiredState.manifest", "required value").because(Reason::Required);
         return Converted {
             errors: vec![missing],
             ..Converted::default()
@@ -337,10 +331,10 @@ fn probe(old: LivenessProbe, path: &str, notes: &mut Notes) -> Option<v1::Probe>
     let nothing = old.exec.is_none() && old.http_get.is_none() && old.tcp_socket.is_none();
     // A probe with nothing to run was legal, and never ran.
     if nothing {
-        notes.warnings.push(FieldError {
-            path: path.to_owned(),
-            problem: "ignored; it has none of exec, httpGet and tcpSocket".to_owned(),
-        });
+        notes.warnings.push(FieldError::new(
+            path,
+            "ignored; it has none of exec, httpGet and tcpSocket",
+        ));
         return None;
     }
     Some(v1::Probe {

@@ -1,0 +1,4 @@
+//! `rkube-master`: the master of a cluster.
+fn main() -> anyhow::Result<()> {
+    rkube_master::run()
+}
