@@ -2,7 +2,12 @@
 //!
 //! One table serves decoding (unknown fields, wrong types), protobuf, strategic merge patch, server-side apply and
 //! OpenAPI. Its facts come from Kubernetes' own published types; custom resources add types at run time.
-use std::sync::Arc;
+mod builtin;
+
+pub use builtin::Descriptions;
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 /// A type of objects or of parts of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +16,32 @@ pub struct Type {
     pub name: Arc<str>,
     /// Its fields, sorted by name.
     pub fields: Vec<Field>,
+    /// To server-side apply it is one value, owned as a whole (`structType=atomic`).
+    pub atomic: bool,
+    /// The kinds that are written with it.
+    pub kinds: Vec<Kind>,
+}
+
+/// What an object says it is: `apiVersion` in two parts, and `kind`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kind {
+    /// The API group; empty for the core.
+    pub group: Arc<str>,
+    /// Its version.
+    pub version: Arc<str>,
+    /// `Pod`.
+    pub kind: Arc<str>,
+}
+
+impl Type {
+    /// The field of this name, as JSON has it.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        let at = self
+            .fields
+            .binary_search_by(|field| (*field.name).cmp(name));
+        at.ok().and_then(|at| self.fields.get(at))
+    }
 }
 
 /// A field of a type.
@@ -20,12 +51,16 @@ pub struct Field {
     pub name: Arc<str>,
     /// Its number in protobuf messages; 0 where it has none.
     pub tag: u32,
+    /// Protobuf has it in an embedded message with this number; 0 where not.
+    pub within: u32,
     /// What it holds.
     pub shape: Shape,
     /// Whether it must be there.
     pub required: bool,
     /// How two lists (or maps) become one.
     pub merge: Merge,
+    /// What it is where it is left out, as JSON (`+default`).
+    pub default: Option<Arc<str>>,
 }
 
 /// What a value may be.
@@ -80,8 +115,81 @@ pub enum ListKind {
     Default,
     /// `listType=atomic`, `structType=atomic`, `mapType=atomic`: one value, owned as a whole.
     Atomic,
+    /// `structType=granular`, `mapType=granular`: each field by itself, whatever the type says.
+    Granular,
     /// `listType=set`.
     Set,
     /// `listType=map` with these keys.
     Map(Vec<Arc<str>>),
 }
+
+/// All types that are known, by name and by kind.
+#[derive(Clone, Debug, Default)]
+pub struct Schemas {
+    types: HashMap<Arc<str>, Arc<Type>>,
+    kinds: HashMap<Kind, Arc<Type>>,
+}
+
+/// The type of `metadata` of every object.
+pub const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+/// The type of `metadata` of every list.
+pub const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
+/// Before the names of types that belong to every group.
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+
+impl Schemas {
+    /// Kubernetes' own types. They are read when first asked for.
+    #[must_use]
+    pub fn builtin() -> &'static Arc<Schemas> {
+        static BUILTIN: LazyLock<Arc<Schemas>> = LazyLock::new(|| Arc::new(builtin::read()));
+        &BUILTIN
+    }
+
+    /// The type of this full name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Type> {
+        self.types.get(name).map(Arc::as_ref)
+    }
+
+    /// The type of this kind; `DeleteOptions` and their like belong to every group.
+    #[must_use]
+    pub fn of_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Type> {
+        let asked = Kind {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+        };
+        if let Some(found) = self.kinds.get(&asked) {
+            return Some(found);
+        }
+        match kind {
+            "DeleteOptions" | "Status" => self.get(&format!("{META}.{kind}")),
+            _ => None,
+        }
+    }
+
+    /// Adds a type, or replaces the one of this name.
+    pub fn insert(&mut self, new: Type) {
+        self.remove(&new.name.clone());
+        let new = Arc::new(new);
+        for kind in &new.kinds {
+            self.kinds.insert(kind.clone(), Arc::clone(&new));
+        }
+        self.types.insert(Arc::clone(&new.name), new);
+    }
+
+    /// Forgets a type and its kinds.
+    pub fn remove(&mut self, name: &str) {
+        if let Some(old) = self.types.remove(name) {
+            self.kinds.retain(|_, of| !Arc::ptr_eq(of, &old));
+        }
+    }
+
+    /// All types, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Type> {
+        self.types.values().map(Arc::as_ref)
+    }
+}
+
+#[cfg(test)]
+mod tests;
