@@ -33,6 +33,7 @@ mod tokens;
 pub use caller::Caller;
 pub use connection::Door;
 pub use pki::PkiError;
+pub(crate) use pki::own_authority;
 pub use request_error::RequestError;
 
 use crate::config::KubeletConfig;

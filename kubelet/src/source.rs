@@ -166,7 +166,9 @@ pub fn spawn_api(kubelet: &Kubelet, deliveries: &Deliveries) {
         ..known
     };
     let (vitals, node) = (kubelet.vitals.clone(), kubelet.node.clone());
+    let authority = crate::server::own_authority(&node.paths, &kubelet.config);
     let told = api::Told {
+        authority,
         registry: node.registry.clone(),
         events: node.events.clone(),
         host_ip: node.network.host_ip(),

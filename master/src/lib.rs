@@ -13,6 +13,7 @@
 
 pub mod admission;
 pub mod call;
+pub mod connect;
 pub mod error;
 pub mod meta;
 pub mod resource;

@@ -147,6 +147,12 @@ impl Pki {
     }
 }
 
+/// Where the certificate of our own authority is; nowhere where the settings give the server's certificate.
+pub(crate) fn own_authority(paths: &Paths, config: &KubeletConfig) -> Option<PathBuf> {
+    let given = config.tls_cert_file.is_some() && config.tls_private_key_file.is_some();
+    (!given).then(|| paths.pki().join("ca.crt"))
+}
+
 /// Whether the files that the settings name can be used.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ use crate::events::NodeEvents;
 use crate::registry::Registry;
 use k8s_openapi::api::core::v1::NodeStatus;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use talk::Talk;
 
@@ -44,6 +45,8 @@ pub struct Told {
     pub events: NodeEvents,
     /// The node's own address.
     pub host_ip: Option<IpAddr>,
+    /// Where the certificate is of the authority that signed our server's, if it is one of our own.
+    pub authority: Option<PathBuf>,
     /// How the node is now.
     pub status: Box<dyn Fn() -> NodeStatus + Send + Sync>,
 }

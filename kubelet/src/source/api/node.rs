@@ -2,9 +2,14 @@
 use super::Told;
 use super::talk::{Talk, Trouble};
 use crate::events::{About, NodeEvent};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use reqwest::StatusCode;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -16,6 +21,9 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const LEASE_SECONDS: u32 = 40;
 /// How often the status is sent though nothing changed.
 const STATUS: Duration = Duration::from_secs(300);
+
+/// The annotation of the Node that tells the API server by which authority's certificate it knows this kubelet.
+const AUTHORITY: &str = "rkube.io/kubelet-authority";
 
 /// Never returns.
 pub(super) async fn run(talk: Arc<Talk>, told: Told) {
@@ -56,25 +64,40 @@ async fn present(
         None => true,
     };
     if stale {
-        let node = talk.node();
-        let patched = talk
-            .patch(
-                &format!("/api/v1/nodes/{node}/status"),
-                json!({"status": status}),
-            )
-            .await;
-        if let Err(Trouble::Refused(StatusCode::NOT_FOUND, _)) = patched {
-            let labels = json!({"kubernetes.io/hostname": node, "kubernetes.io/os": "linux",
-                "kubernetes.io/arch": status["nodeInfo"]["architecture"]});
-            let object = json!({"apiVersion": "v1", "kind": "Node",
-                "metadata": {"name": node, "labels": labels}, "status": status});
-            talk.post("/api/v1/nodes", object).await?;
-        } else {
-            patched?;
-        }
+        register(talk, told, &status, sent.is_none()).await?;
         *sent = Some((Instant::now(), status));
     }
     renew(talk).await
+}
+
+/// Sends the status; makes the node where it is not there. What does not change is sent the first time.
+async fn register(talk: &Talk, told: &Told, status: &Value, first: bool) -> Result<(), Trouble> {
+    let node = talk.node();
+    let annotations = told.authority.as_deref().and_then(authority);
+    let annotations = annotations.map(|authority| json!({AUTHORITY: authority}));
+    let path = format!("/api/v1/nodes/{node}");
+    let patched = talk
+        .patch(&format!("{path}/status"), json!({"status": status}))
+        .await;
+    if let Err(Trouble::Refused(StatusCode::NOT_FOUND, _)) = patched {
+        let labels = json!({"kubernetes.io/hostname": node, "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": status["nodeInfo"]["architecture"]});
+        let object = json!({"apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": node, "labels": labels, "annotations": annotations}, "status": status});
+        return talk.post("/api/v1/nodes", object).await.map(drop);
+    }
+    patched?;
+    if first && annotations.is_some() {
+        let metadata = json!({"metadata": {"annotations": annotations}});
+        talk.patch(&path, metadata).await?;
+    }
+    Ok(())
+}
+
+/// A certificate's DER form, in base64.
+fn authority(path: &Path) -> Option<String> {
+    let certificate = CertificateDer::from_pem_file(path).ok()?;
+    Some(BASE64.encode(certificate))
 }
 
 /// The status without the times of the last look, which change every time.

@@ -260,6 +260,7 @@ async fn rig(server: Server, servers: Vec<String>) -> Rig {
         registry: registry.clone(),
         events: events.clone(),
         host_ip: None,
+        authority: None,
         status: Box::new(|| serde_json::from_value(json!({"capacity": {"cpu": "2"}})).unwrap()),
     };
     spawn(settings, told, sender);
