@@ -20,7 +20,8 @@
 //!   pods/<uid>/                             the supervisor's socket, its records, the owner's socket
 //! /var/log/pods/<ns>_<name>_<uid>/<container>/<n>.log       --log-root
 //! ```
-use std::path::{Path, PathBuf};
+pub use rkube_http::file::create_private;
+use std::path::PathBuf;
 
 /// The three trees that rkubelet writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,20 +162,4 @@ impl Paths {
         }
         fs_err::create_dir_all(&self.logs)
     }
-}
-
-/// Makes `dir` and its parents with mode 0700; an existing directory is left as it is.
-///
-/// # Errors
-/// Names the directory.
-pub fn create_private(dir: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    if dir.is_dir() {
-        return Ok(());
-    }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|err| std::io::Error::new(err.kind(), format!("{}: {err}", dir.display())))
 }

@@ -10,46 +10,42 @@
 pub mod body;
 pub mod caller;
 mod configz;
-mod connection;
 mod files;
 mod health;
 mod legacy;
-mod lenient;
-mod listen;
 mod logs;
 mod machine;
 mod metrics;
 pub mod own;
-mod pki;
 mod pods;
 pub mod request_error;
-mod seats;
-mod stamp;
 mod stats;
 mod streams;
 mod submit;
 mod tokens;
 
-pub use caller::Caller;
-pub use connection::Door;
-pub use pki::PkiError;
-pub(crate) use pki::own_authority;
 pub use request_error::RequestError;
+pub use rkube_http::pki::PkiError;
+pub use rkube_http::{Caller, Door};
 
 use crate::config::KubeletConfig;
+use crate::paths::Paths;
 use crate::serve::Kubelet;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use listen::{Hall, Port};
 use metrics::Metrics;
-use pki::Pki;
-use seats::{SEATS, Seats};
+use rkube_http::listen::{self, Hall, Port};
+use rkube_http::pki::issue::{Issuer, Subject};
+use rkube_http::pki::{self, Pki};
+use rkube_http::seats::Seats;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokens::Tokens;
@@ -58,6 +54,8 @@ use tokio_util::task::TaskTracker;
 
 /// How long an answer that is no stream may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// Connections at once.
+const SEATS: usize = 1024;
 /// How long connections have when the server ends.
 const DRAIN: Duration = Duration::from_secs(6);
 
@@ -103,14 +101,17 @@ pub enum ServerError {
 /// What is wrong with the files that the settings name for the server, each a line.
 #[must_use]
 pub fn check(config: &KubeletConfig) -> Vec<String> {
-    let pki = pki::check(config).err();
+    let given = config.tls_cert_file.as_deref();
+    let given = given.zip(config.tls_private_key_file.as_deref());
+    let client_ca = config.authentication.x509.client_ca_file.as_deref();
+    let pki = pki::check(given, client_ca).err();
     let mut wrong: Vec<_> = pki.iter().map(|err| crate::error::chain(err)).collect();
     wrong.extend(
         config
             .rkube
             .token_file
             .iter()
-            .flat_map(|file| tokens::check(file)),
+            .flat_map(|file| rkube_http::tokens::check(file)),
     );
     wrong
 }
@@ -148,7 +149,7 @@ impl Server {
         let local = router(&api, own::routes());
         tokio::spawn(hall.clone().local(socket, local));
         if config.enable_server {
-            let pki = Arc::new(Pki::open(&node.paths, config, &node.name)?);
+            let pki = Arc::new(certificates(kubelet)?);
             let port = Port::new(SocketAddr::new(config.address, config.port));
             let router = router(&api, Router::new());
             tokio::spawn(hall.clone().tls(port, pki, router));
@@ -166,6 +167,32 @@ impl Server {
         self.hall.connections.close();
         let _ = tokio::time::timeout(DRAIN, self.hall.connections.wait()).await;
     }
+}
+
+/// The server's certificate: the one that the settings name, or one of this host's own authority.
+fn certificates(kubelet: &Kubelet) -> Result<Pki, PkiError> {
+    let (node, config) = (&kubelet.node, &kubelet.config);
+    let client_ca = config.authentication.x509.client_ca_file.clone();
+    let given = config.tls_cert_file.clone();
+    if let Some((cert, key)) = given.zip(config.tls_private_key_file.clone()) {
+        return Pki::given(cert, key, client_ca);
+    }
+    let subject = Subject {
+        stem: "kubelet",
+        authority: format!("rkubelet of {}", node.name),
+        name: format!("system:node:{}", node.name),
+        group: Some("system:nodes".to_owned()),
+        names: BTreeSet::from([node.name.to_string()]),
+        shared: false,
+    };
+    let issuer = Issuer::open(&node.paths.pki(), subject)?;
+    Pki::own(issuer, &[config.address], client_ca)
+}
+
+/// Where the certificate of our own authority is; nowhere where the settings give the server's certificate.
+pub(crate) fn own_authority(paths: &Paths, config: &KubeletConfig) -> Option<PathBuf> {
+    let given = config.tls_cert_file.is_some() && config.tls_private_key_file.is_some();
+    (!given).then(|| paths.pki().join("ca.crt"))
 }
 
 /// All routes and `more`, for those who may.

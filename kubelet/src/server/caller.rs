@@ -6,42 +6,31 @@
 //! ```
 //! Only `/healthz` asks nobody.
 use super::Api;
-use super::connection::Door;
 use super::request_error::RequestError;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, StatusCode};
+use rkube_http::{Caller, Door};
 
 /// Groups that may do everything.
 const MASTERS: [&str; 2] = ["system:masters", "kubeadm:cluster-admins"];
 /// The group that may read what is measured, and nothing else.
 const MONITORING: &str = "system:monitoring";
 
-/// Somebody who has shown who they are. A handler finds it among the request's extensions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The name: a certificate's common name, or a token's.
-    pub name: String,
-    /// The groups: a certificate's organizations, or a token's.
-    pub groups: Vec<String>,
+/// Somebody who may do everything.
+pub(super) fn master(name: &str) -> Caller {
+    Caller {
+        name: name.to_owned(),
+        groups: vec![MASTERS[0].to_owned()],
+    }
 }
 
-impl Caller {
-    /// Somebody who may do everything.
-    #[must_use]
-    pub fn master(name: &str) -> Self {
-        Caller {
-            name: name.to_owned(),
-            groups: vec![MASTERS[0].to_owned()],
-        }
-    }
-    fn may(&self, method: &Method, path: &str) -> bool {
-        let is_in = |group: &str| self.groups.iter().any(|own| own == group);
-        let reads = matches!(*method, Method::GET | Method::HEAD);
-        MASTERS.iter().any(|group| is_in(group)) || (is_in(MONITORING) && reads && measures(path))
-    }
+fn may(caller: &Caller, method: &Method, path: &str) -> bool {
+    let is_in = |group: &str| caller.groups.iter().any(|own| own == group);
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    MASTERS.iter().any(|group| is_in(group)) || (is_in(MONITORING) && reads && measures(path))
 }
 
 /// Whether the path is of numbers alone.
@@ -59,7 +48,7 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
         Ok(caller) => {
             door.known();
             let (method, path) = (request.method(), request.uri().path());
-            if caller.may(method, path) {
+            if may(&caller, method, path) {
                 request.extensions_mut().insert(caller);
                 return next.run(request).await;
             }
@@ -81,7 +70,7 @@ pub(super) async fn check(State(api): State<Api>, mut request: Request, next: Ne
 /// A token says more about the request than the connection does, so it goes first, as with an API server.
 fn identify(api: &Api, door: &Door, headers: &HeaderMap) -> Result<Caller, String> {
     if door.is_local() {
-        return Ok(Caller::master("root"));
+        return Ok(master("root"));
     }
     if let Some(header) = headers.get(AUTHORIZATION) {
         let token = header
@@ -114,7 +103,7 @@ mod tests {
             name: "somebody".to_owned(),
             groups: groups.iter().map(|&group| group.to_owned()).collect(),
         };
-        assert_eq!(caller.may(method, path), expected, "{groups:?} {path}");
+        assert_eq!(may(&caller, method, path), expected, "{groups:?} {path}");
     }
 
     #[test]

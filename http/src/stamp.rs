@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// What tells two states of a file apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub struct Stamp {
     inode: u64,
     size: u64,
     changed: (i64, i64),
@@ -12,7 +12,7 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// The file's; none where there is no file.
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    pub fn of(path: &Path) -> Option<Self> {
         let meta = std::fs::metadata(path).ok()?;
         Some(Stamp {
             inode: meta.ino(),

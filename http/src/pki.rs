@@ -1,17 +1,14 @@
 //! The server's certificate, and whom it takes certificates from.
 //!
 //! ```text
-//! <root>/pki/ca.crt ca.key            our own authority, ten years; for clients: --cacert <root>/pki/ca.crt
-//!            kubelet.crt kubelet.key  signed by it, a year; made again before that, and for every new address
-//!            token                    root's own token (tokens.rs)
+//! <dir>/ca.crt ca.key            our own authority, ten years; for clients: --cacert <dir>/ca.crt
+//!       kubelet.crt kubelet.key  signed by it, a year; made again before that, and for every new address
 //! ```
 //! Where the configuration names files, those are used. All are looked at when somebody connects: files that change
 //! are taken up without a restart, and files that turn bad leave the last good ones in use.
-mod issue;
+pub mod issue;
 
-use super::stamp::Stamp;
-use crate::config::KubeletConfig;
-use crate::paths::Paths;
+use crate::Stamp;
 use issue::Issuer;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -59,16 +56,16 @@ pub enum PkiError {
 
 /// What a connection is served with.
 #[derive(Clone, Debug)]
-pub(super) struct Tls {
+pub struct Tls {
     /// The certificate, and what is negotiated.
-    pub(super) config: Arc<ServerConfig>,
+    pub config: Arc<ServerConfig>,
     /// Who says whether a client's certificate is good; nobody, if none are taken.
-    pub(super) clients: Option<Arc<dyn ClientCertVerifier>>,
+    pub clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 /// The certificates of this server.
 #[derive(Debug)]
-pub(super) struct Pki {
+pub struct Pki {
     cert: PathBuf,
     key: PathBuf,
     client_ca: Option<PathBuf>,
@@ -84,29 +81,37 @@ struct Loaded {
 }
 
 impl Pki {
-    /// Reads the certificates, or makes them.
+    /// With a certificate of somebody else's.
     ///
     /// # Errors
     /// Names the file that cannot be used.
-    pub(super) fn open(
-        paths: &Paths,
-        config: &KubeletConfig,
-        node: &str,
+    pub fn given(
+        cert: PathBuf,
+        key: PathBuf,
+        client_ca: Option<PathBuf>,
     ) -> Result<Self, PkiError> {
-        let dir = paths.pki();
-        let given = config
-            .tls_cert_file
-            .clone()
-            .zip(config.tls_private_key_file.clone());
-        let (cert, key, issuer) = match given {
-            Some((cert, key)) => (cert, key, None),
-            None => {
-                let issuer = Issuer::open(&dir, node)?;
-                issuer.ensure(&[config.address])?;
-                (issuer.cert(), issuer.key(), Some(issuer))
-            }
-        };
-        let client_ca = config.authentication.x509.client_ca_file.clone();
+        Pki::open(cert, key, client_ca, None)
+    }
+
+    /// With a certificate of our own, made if it is not there.
+    ///
+    /// # Errors
+    /// Names the file that cannot be used.
+    pub fn own(
+        issuer: Issuer,
+        addresses: &[IpAddr],
+        client_ca: Option<PathBuf>,
+    ) -> Result<Self, PkiError> {
+        issuer.ensure(addresses)?;
+        Pki::open(issuer.cert(), issuer.key(), client_ca, Some(issuer))
+    }
+
+    fn open(
+        cert: PathBuf,
+        key: PathBuf,
+        client_ca: Option<PathBuf>,
+        issuer: Option<Issuer>,
+    ) -> Result<Self, PkiError> {
         let loaded = Loaded {
             stamps: stamps(&cert, &key, client_ca.as_deref()),
             tls: load(&cert, &key, client_ca.as_deref())?,
@@ -121,22 +126,19 @@ impl Pki {
     }
 
     /// What a connection to our address `local` is served with.
-    pub(super) fn tls(&self, local: IpAddr) -> Tls {
+    pub fn tls(&self, local: IpAddr) -> Tls {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(issuer) = &self.issuer
             && let Err(err) = issuer.ensure(&[local])
         {
-            tracing::error!(
-                err = crate::error::chain(&err),
-                "cannot renew the certificate"
-            );
+            tracing::error!(err = crate::chain(&err), "cannot renew the certificate");
         }
         let now = stamps(&self.cert, &self.key, self.client_ca.as_deref());
         if loaded.stamps != now {
             match load(&self.cert, &self.key, self.client_ca.as_deref()) {
                 Ok(tls) => loaded.tls = tls,
                 Err(err) => tracing::error!(
-                    err = crate::error::chain(&err),
+                    err = crate::chain(&err),
                     "the certificates on disk cannot be used; the last good ones stay"
                 ),
             }
@@ -147,22 +149,15 @@ impl Pki {
     }
 }
 
-/// Where the certificate of our own authority is; nowhere where the settings give the server's certificate.
-pub(crate) fn own_authority(paths: &Paths, config: &KubeletConfig) -> Option<PathBuf> {
-    let given = config.tls_cert_file.is_some() && config.tls_private_key_file.is_some();
-    (!given).then(|| paths.pki().join("ca.crt"))
-}
-
-/// Whether the files that the settings name can be used.
+/// Whether the files that settings name can be used: a certificate with its key, and whom clients' are to be from.
 ///
 /// # Errors
 /// Names the file that cannot.
-pub(super) fn check(config: &KubeletConfig) -> Result<(), PkiError> {
-    if let Some(ca) = &config.authentication.x509.client_ca_file {
+pub fn check(given: Option<(&Path, &Path)>, client_ca: Option<&Path>) -> Result<(), PkiError> {
+    if let Some(ca) = client_ca {
         certificates(ca)?;
     }
-    let given = config.tls_cert_file.as_deref();
-    match given.zip(config.tls_private_key_file.as_deref()) {
+    match given {
         Some((cert, key)) => load(cert, key, None).map(drop),
         None => Ok(()),
     }
@@ -204,7 +199,7 @@ fn load(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Tls, PkiErr
         .map_err(unusable)?;
     let builder = match &clients {
         Some(clients) => {
-            builder.with_client_cert_verifier(Arc::new(super::lenient::Lenient(clients.clone())))
+            builder.with_client_cert_verifier(Arc::new(crate::lenient::Lenient(clients.clone())))
         }
         None => builder.with_no_client_auth(),
     };
@@ -244,15 +239,6 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, PkiError> {
 mod tests {
     use super::*;
 
-    fn open(dir: &Path, config: &KubeletConfig) -> Result<Pki, PkiError> {
-        let paths = Paths {
-            root: dir.join("root"),
-            run: dir.join("run"),
-            logs: dir.join("logs"),
-        };
-        Pki::open(&paths, config, "minion")
-    }
-
     /// A certificate signed by nobody else, and its key.
     fn make(dir: &Path, name: &str) {
         let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
@@ -264,12 +250,8 @@ mod tests {
     fn given_files_are_taken_up_when_they_change_and_only_if_they_are_good() {
         let dir = tempfile::tempdir().unwrap();
         make(dir.path(), "a.example");
-        let config = KubeletConfig {
-            tls_cert_file: Some(dir.path().join("tls.crt")),
-            tls_private_key_file: Some(dir.path().join("tls.key")),
-            ..KubeletConfig::default()
-        };
-        let pki = open(dir.path(), &config).unwrap();
+        let file = |name: &str| dir.path().join(name);
+        let pki = Pki::given(file("tls.crt"), file("tls.key"), None).unwrap();
         let local = IpAddr::from([127, 0, 0, 1]);
         let first = pki.tls(local);
         assert!(first.clients.is_none());
@@ -278,40 +260,33 @@ mod tests {
         assert!(Arc::ptr_eq(&first.config, &pki.tls(local).config));
         make(dir.path(), "b.example");
         assert!(!Arc::ptr_eq(&first.config, &pki.tls(local).config));
-        // Nothing of our own is made where files are given.
-        assert!(!dir.path().join("root/pki/ca.crt").exists());
     }
 
     #[test]
     fn what_cannot_be_used_is_named() {
         let dir = tempfile::tempdir().unwrap();
         make(dir.path(), "a.example");
-        let config = |cert: &str, key: &str, ca: Option<&str>| {
-            let mut config = KubeletConfig {
-                tls_cert_file: Some(dir.path().join(cert)),
-                tls_private_key_file: Some(dir.path().join(key)),
-                ..KubeletConfig::default()
-            };
-            config.authentication.x509.client_ca_file = ca.map(|ca| dir.path().join(ca));
-            config
+        let open = |(cert, key, ca): (&str, &str, Option<&str>)| {
+            let file = |name: &str| dir.path().join(name);
+            Pki::given(file(cert), file(key), ca.map(file))
         };
-        for (config, word) in [
-            (config("no.crt", "tls.key", None), "no.crt"),
+        for (files, word) in [
+            (("no.crt", "tls.key", None), "no.crt"),
             (
-                config("tls.key", "tls.key", None),
+                ("tls.key", "tls.key", None),
                 "tls.key: there is no certificate",
             ),
             (
-                config("tls.crt", "tls.crt", None),
+                ("tls.crt", "tls.crt", None),
                 "tls.crt: there is no private key",
             ),
-            (config("tls.crt", "tls.key", Some("no-ca.crt")), "no-ca.crt"),
+            (("tls.crt", "tls.key", Some("no-ca.crt")), "no-ca.crt"),
         ] {
-            let err = open(dir.path(), &config).unwrap_err();
-            let text = crate::error::chain(&err);
+            let err = open(files).unwrap_err();
+            let text = crate::chain(&err);
             assert!(text.contains(word), "{text}");
         }
-        let with_ca = open(dir.path(), &config("tls.crt", "tls.key", Some("tls.crt"))).unwrap();
+        let with_ca = open(("tls.crt", "tls.key", Some("tls.crt"))).unwrap();
         assert!(with_ca.tls(IpAddr::from([127, 0, 0, 1])).clients.is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! Client certificates are asked for and looked at after the handshake: a wrong one gets an answer that says what is
 //! wrong with it instead of a connection that breaks off.
-use super::caller::Caller;
+use crate::Caller;
 use jiff::Timestamp;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -11,7 +11,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Takes every certificate whose key the client has. Whether it is good is asked of [`Certificate::of`].
 #[derive(Debug)]
-pub(super) struct Lenient(pub(super) Arc<dyn ClientCertVerifier>);
+pub struct Lenient(pub Arc<dyn ClientCertVerifier>);
 
 impl ClientCertVerifier for Lenient {
     fn client_auth_mandatory(&self) -> bool {
@@ -51,14 +51,11 @@ impl ClientCertVerifier for Lenient {
 
 /// A client's certificate: who it names, or what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Certificate(Result<(Caller, Timestamp), String>);
+pub struct Certificate(Result<(Caller, Timestamp), String>);
 
 impl Certificate {
     /// Looks at what a client has shown.
-    pub(super) fn of(
-        shown: &[CertificateDer<'_>],
-        verifier: &dyn ClientCertVerifier,
-    ) -> Option<Self> {
+    pub fn of(shown: &[CertificateDer<'_>], verifier: &dyn ClientCertVerifier) -> Option<Self> {
         let (own, others) = shown.split_first()?;
         let verified = verifier.verify_client_cert(own, others, UnixTime::now());
         Some(Certificate(match verified {
@@ -68,7 +65,7 @@ impl Certificate {
     }
 
     /// Who it is, for as long as the certificate is good: a connection may outlive it.
-    pub(super) fn caller(&self, now: Timestamp) -> Result<Caller, String> {
+    pub fn caller(&self, now: Timestamp) -> Result<Caller, String> {
         let (caller, until) = self.0.as_ref().map_err(Clone::clone)?;
         match now <= *until {
             true => Ok(caller.clone()),

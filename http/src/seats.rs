@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Connections at once.
-pub(super) const SEATS: usize = 1024;
-/// Of these, for those who have not shown who they are.
-const STRANGERS: usize = SEATS / 4;
-/// Of these, for one address.
-const STRANGERS_OF_ONE: usize = STRANGERS / 4;
+/// One in so many is for those who have not shown who they are.
+const STRANGERS: usize = 4;
+/// Of these, one in so many is for one address.
+const STRANGERS_OF_ONE: usize = 4;
+/// As many as that are there for them at least.
+const FEW: usize = 4;
 /// Kept for root on this host.
 const LOCAL: usize = 64;
 
 /// Who sits where.
 #[derive(Clone, Debug)]
-pub(super) struct Seats(Arc<Mutex<Taken>>);
+pub struct Seats(Arc<Mutex<Taken>>);
 
 #[derive(Debug)]
 struct Taken {
@@ -26,14 +26,14 @@ struct Taken {
 
 /// A connection's place, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub struct Seat {
     seats: Seats,
     stranger: Mutex<Option<IpAddr>>,
 }
 
 impl Seats {
     /// So many.
-    pub(super) fn new(seats: usize) -> Self {
+    pub fn new(seats: usize) -> Self {
         Seats(Arc::new(Mutex::new(Taken {
             seats,
             all: 0,
@@ -46,12 +46,15 @@ impl Seats {
     }
 
     /// A place for somebody from there.
-    pub(super) fn stranger(&self, from: IpAddr) -> Option<Seat> {
+    pub fn stranger(&self, from: IpAddr) -> Option<Seat> {
         let from = from.to_canonical();
         let mut taken = self.lock();
         let own = taken.strangers.get(&from).copied().unwrap_or(0);
         let strangers: usize = taken.strangers.values().sum();
-        if taken.all >= taken.seats || strangers >= STRANGERS || own >= STRANGERS_OF_ONE {
+        if taken.all >= taken.seats
+            || strangers >= taken.strangers()
+            || own >= taken.strangers_of_one()
+        {
             return None;
         }
         taken.all += 1;
@@ -64,7 +67,7 @@ impl Seats {
     }
 
     /// A place for root on this host.
-    pub(super) fn local(&self) -> Option<Seat> {
+    pub fn local(&self) -> Option<Seat> {
         let mut taken = self.lock();
         if taken.all >= taken.seats + LOCAL {
             return None;
@@ -78,14 +81,14 @@ impl Seats {
     }
 
     /// How many are taken.
-    pub(super) fn taken(&self) -> usize {
+    pub fn taken(&self) -> usize {
         self.lock().all
     }
 }
 
 impl Seat {
     /// Whoever sits there has shown who they are.
-    pub(super) fn known(&self) {
+    pub fn known(&self) {
         let stranger = self.stranger.lock();
         if let Some(from) = stranger.unwrap_or_else(PoisonError::into_inner).take() {
             self.seats.lock().forget(from);
@@ -94,6 +97,12 @@ impl Seat {
 }
 
 impl Taken {
+    fn strangers(&self) -> usize {
+        (self.seats / STRANGERS).max(FEW * FEW)
+    }
+    fn strangers_of_one(&self) -> usize {
+        (self.strangers() / STRANGERS_OF_ONE).max(FEW)
+    }
     fn forget(&mut self, from: IpAddr) {
         if let Some(count) = self.strangers.get_mut(&from) {
             *count -= 1;
@@ -117,14 +126,14 @@ mod tests {
 
     #[test]
     fn strangers_take_no_more_than_their_share() {
-        let seats = Seats::new(SEATS);
+        let seats = Seats::new(1024);
         let one = IpAddr::from([10, 0, 0, 1]);
         let crowd: Vec<Seat> = std::iter::from_fn(|| seats.stranger(one)).collect();
-        assert_eq!(crowd.len(), STRANGERS_OF_ONE);
+        assert_eq!(crowd.len(), 64);
         let others: Vec<Seat> = (2..)
             .map_while(|last| seats.stranger(IpAddr::from([10, 0, last, 1])))
             .collect();
-        assert_eq!(crowd.len() + others.len(), STRANGERS);
+        assert_eq!(crowd.len() + others.len(), 256);
         crowd[0].known();
         crowd[0].known();
         let again = seats.stranger(one);

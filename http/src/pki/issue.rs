@@ -1,15 +1,13 @@
-//! An authority of this host's own, and the certificate that it gives the server.
+//! An authority of our own, and the certificates that it gives: one to the server, others to clients.
 use super::PkiError;
-use crate::paths::create_private;
+use crate::file::{create_private, write};
 use jiff::{Timestamp, ToSpan, Zoned};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType,
 };
 use std::collections::BTreeSet;
-use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use x509_parser::extensions::GeneralName;
@@ -23,11 +21,43 @@ const CA_YEARS: i16 = 10;
 /// Addresses in one certificate: a host with more is reached by name.
 const MOST_ADDRESSES: usize = 64;
 
+/// Whose certificates are made.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// What the server's files are called: `kubelet` for `kubelet.crt` and `kubelet.key`.
+    pub stem: &'static str,
+    /// The authority's name.
+    pub authority: String,
+    /// The server's name.
+    pub name: String,
+    /// Its group, if any.
+    pub group: Option<String>,
+    /// The names it is reached by, besides `localhost`.
+    pub names: BTreeSet<String>,
+    /// Whether others hold certificates of this authority: it is never replaced by itself then.
+    pub shared: bool,
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Clone)]
+pub struct Pair {
+    /// The certificate.
+    pub cert: String,
+    /// The key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pair")
+    }
+}
+
 /// Makes certificates.
 #[derive(Debug)]
-pub(super) struct Issuer {
+pub struct Issuer {
     dir: PathBuf,
-    node: String,
+    subject: Subject,
     /// What the certificate on disk is for.
     have: Mutex<Have>,
 }
@@ -41,17 +71,21 @@ struct Have {
 
 impl Issuer {
     /// Takes up the authority at `dir`, made if it is not there.
-    pub(super) fn open(dir: &Path, node: &str) -> Result<Self, PkiError> {
+    ///
+    /// # Errors
+    /// Names the file that cannot be used.
+    pub fn open(dir: &Path, subject: Subject) -> Result<Self, PkiError> {
         create_private(dir).map_err(|source| PkiError::File { source })?;
         let issuer = Issuer {
             dir: dir.to_owned(),
-            node: node.to_owned(),
+            subject,
             have: Mutex::default(),
         };
         let ca = fs_err::read(issuer.ca()).ok().and_then(|pem| read(&pem));
         let good = ca.is_some_and(|ca| ca.until > Some(Timestamp::now()))
             && issuer.dir.join("ca.key").exists();
         if !good {
+            issuer.may_replace()?;
             issuer.make_ca()?;
         }
         // A certificate of another authority, or one that cannot be read, is made again.
@@ -64,22 +98,75 @@ impl Issuer {
     }
 
     /// The server's certificate.
-    pub(super) fn cert(&self) -> PathBuf {
-        self.dir.join("kubelet.crt")
+    pub fn cert(&self) -> PathBuf {
+        self.dir.join(format!("{}.crt", self.subject.stem))
     }
     /// Its key.
-    pub(super) fn key(&self) -> PathBuf {
-        self.dir.join("kubelet.key")
+    pub fn key(&self) -> PathBuf {
+        self.dir.join(format!("{}.key", self.subject.stem))
     }
-    fn ca(&self) -> PathBuf {
+    /// The authority's certificate.
+    pub fn ca(&self) -> PathBuf {
         self.dir.join("ca.crt")
+    }
+    /// An authority that others rely on is never lost to a damaged file.
+    fn may_replace(&self) -> Result<(), PkiError> {
+        let there = [self.ca(), self.dir.join("ca.key")];
+        match there.into_iter().find(|path| path.exists()) {
+            Some(path) if self.subject.shared => Err(PkiError::Content {
+                path,
+                what: "the cluster's certificate authority (ca.crt and ca.key) is damaged or has ended; restore both \
+                       files from a backup, or remove them for a new one, with which all clients need new certificates"
+                    .to_owned(),
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
     fn lock(&self) -> std::sync::MutexGuard<'_, Have> {
         self.have.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A client's certificate, good for so many days.
+    ///
+    /// # Errors
+    /// When the authority cannot be used.
+    pub fn client(&self, name: &str, groups: &[String], days: i32) -> Result<Pair, PkiError> {
+        let mut params = CertificateParams::default();
+        for group in groups {
+            let group = group.as_str();
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, group);
+        }
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        self.sign(params, days)
+    }
+
+    fn sign(&self, mut params: CertificateParams, days: i32) -> Result<Pair, PkiError> {
+        let file = |source| PkiError::File { source };
+        let issue = |source| PkiError::Issue { source };
+        let ca_key = fs_err::read_to_string(self.dir.join("ca.key")).map_err(file)?;
+        let ca = fs_err::read_to_string(self.ca()).map_err(file)?;
+        let ca_key = KeyPair::from_pem(&ca_key).map_err(issue)?;
+        let ca = rcgen::Issuer::from_ca_cert_pem(&ca, ca_key).map_err(issue)?;
+        let now = Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC);
+        valid(&mut params, &now, &now.saturating_add(days.days()));
+        let key = KeyPair::generate().map_err(issue)?;
+        let cert = params.signed_by(&key, &ca).map_err(issue)?;
+        Ok(Pair {
+            cert: cert.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+
     /// Makes a certificate if the one on disk ends soon or is not for these addresses of ours.
-    pub(super) fn ensure(&self, addresses: &[IpAddr]) -> Result<(), PkiError> {
+    ///
+    /// # Errors
+    /// When the authority cannot be used, or a file not written.
+    pub fn ensure(&self, addresses: &[IpAddr]) -> Result<(), PkiError> {
         let mut have = self.lock();
         let now = Timestamp::now();
         let fresh = have
@@ -97,11 +184,12 @@ impl Issuer {
                 wanted.insert(address);
             }
         }
-        let names = BTreeSet::from([self.node.clone(), "localhost".to_owned()]);
+        let mut names = self.subject.names.clone();
+        names.insert("localhost".to_owned());
         if fresh && have.addresses == wanted && have.names.is_superset(&names) {
             return Ok(());
         }
-        *have = self.issue(&names, &wanted, now)?;
+        *have = self.issue(&names, &wanted)?;
         tracing::info!(names = ?have.names, addresses = ?have.addresses, "made a certificate");
         Ok(())
     }
@@ -110,14 +198,8 @@ impl Issuer {
         &self,
         names: &BTreeSet<String>,
         addresses: &BTreeSet<IpAddr>,
-        now: Timestamp,
     ) -> Result<Have, PkiError> {
         let file = |source| PkiError::File { source };
-        let issue = |source| PkiError::Issue { source };
-        let ca_key = fs_err::read_to_string(self.dir.join("ca.key")).map_err(file)?;
-        let ca = fs_err::read_to_string(self.ca()).map_err(file)?;
-        let ca_key = KeyPair::from_pem(&ca_key).map_err(issue)?;
-        let ca = rcgen::Issuer::from_ca_cert_pem(&ca, ca_key).map_err(issue)?;
         let mut params = CertificateParams::default();
         // A host's name may be no name of the DNS; it is then left out.
         for name in names {
@@ -127,27 +209,24 @@ impl Issuer {
         }
         let addresses_in = addresses.iter().copied().map(SanType::IpAddress);
         params.subject_alt_names.extend(addresses_in);
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, "system:nodes");
-        let name = format!("system:node:{}", self.node);
-        params.distinguished_name.push(DnType::CommonName, name);
+        let name = &mut params.distinguished_name;
+        if let Some(group) = &self.subject.group {
+            name.push(DnType::OrganizationName, group.as_str());
+        }
+        name.push(DnType::CommonName, self.subject.name.as_str());
         params.key_usages = vec![
             KeyUsagePurpose::DigitalSignature,
             KeyUsagePurpose::KeyEncipherment,
         ];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        let now = now.to_zoned(jiff::tz::TimeZone::UTC);
-        valid(&mut params, &now, &now.saturating_add(DAYS.days()));
-        let key = KeyPair::generate().map_err(issue)?;
-        let cert = params.signed_by(&key, &ca).map_err(issue)?;
-        write(&self.key(), &key.serialize_pem(), 0o600).map_err(file)?;
-        write(&self.cert(), &cert.pem(), 0o644).map_err(file)?;
+        let Pair { cert, key } = self.sign(params, DAYS)?;
+        write(&self.key(), &key, 0o600).map_err(file)?;
+        write(&self.cert(), &cert, 0o644).map_err(file)?;
         Ok(Have {
             names: names.clone(),
             addresses: addresses.clone(),
-            until: read(cert.pem().as_bytes()).and_then(|have| have.until),
+            until: read(cert.as_bytes()).and_then(|have| have.until),
         })
     }
 
@@ -155,7 +234,7 @@ impl Issuer {
         let file = |source| PkiError::File { source };
         let issue = |source| PkiError::Issue { source };
         let mut params = CertificateParams::default();
-        let name = format!("rkubelet of {}", self.node);
+        let name = self.subject.authority.as_str();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -236,21 +315,20 @@ fn signed(cert: &[u8], ca: &[u8]) -> bool {
     }
 }
 
-/// Whole or not at all.
-fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let aside = path.with_extension(format!("tmp{}", std::process::id()));
-    let mut options = fs_err::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    options.options_mut().mode(mode);
-    let mut file = options.open(&aside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs_err::rename(&aside, path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn subject(node: &str) -> Subject {
+        Subject {
+            stem: "kubelet",
+            authority: format!("rkubelet of {node}"),
+            name: format!("system:node:{node}"),
+            group: Some("system:nodes".to_owned()),
+            names: BTreeSet::from([node.to_owned()]),
+            shared: false,
+        }
+    }
 
     #[test]
     fn a_certificate_is_made_once_and_again_for_a_new_address() {
@@ -258,7 +336,7 @@ mod tests {
         let dir = dir.path().join("pki");
         let own = IpAddr::from([10, 0, 0, 5]);
         let pem = |issuer: &Issuer| std::fs::read_to_string(issuer.cert()).unwrap();
-        let issuer = Issuer::open(&dir, "minion").unwrap();
+        let issuer = Issuer::open(&dir, subject("minion")).unwrap();
         issuer.ensure(&[IpAddr::from([0, 0, 0, 0])]).unwrap();
         let first = pem(&issuer);
         issuer.ensure(&[IpAddr::from([127, 0, 0, 9])]).unwrap();
@@ -276,12 +354,12 @@ mod tests {
                 > 360 * 24
         );
         // Another process of the same host goes on with it.
-        let again = Issuer::open(&dir, "minion").unwrap();
+        let again = Issuer::open(&dir, subject("minion")).unwrap();
         again.ensure(&[own]).unwrap();
         assert_eq!(pem(&again), second);
         // Another name, another certificate; of the same authority.
         let ca = std::fs::read_to_string(dir.join("ca.crt")).unwrap();
-        let renamed = Issuer::open(&dir, "other").unwrap();
+        let renamed = Issuer::open(&dir, subject("other")).unwrap();
         renamed.ensure(&[own]).unwrap();
         assert_ne!(pem(&renamed), second);
         assert_eq!(std::fs::read_to_string(dir.join("ca.crt")).unwrap(), ca);
@@ -290,13 +368,19 @@ mod tests {
     #[test]
     fn broken_files_are_made_again() {
         let dir = tempfile::tempdir().unwrap();
-        let issuer = Issuer::open(dir.path(), "a name of no DNS").unwrap();
+        let issuer = Issuer::open(dir.path(), subject("a name of no DNS")).unwrap();
         issuer.ensure(&[]).unwrap();
         std::fs::write(dir.path().join("kubelet.crt"), "").unwrap();
-        Issuer::open(dir.path(), "x").unwrap().ensure(&[]).unwrap();
+        let again = Issuer::open(dir.path(), subject("x")).unwrap();
+        again.ensure(&[]).unwrap();
         assert!(read(&std::fs::read(issuer.cert()).unwrap()).is_some());
         std::fs::write(dir.path().join("ca.crt"), "rubbish").unwrap();
-        let again = Issuer::open(dir.path(), "x").unwrap();
+        // One that others rely on is left for people to restore.
+        let mut shared = subject("x");
+        shared.shared = true;
+        let err = Issuer::open(dir.path(), shared).unwrap_err();
+        assert!(err.to_string().contains("restore"), "{err}");
+        let again = Issuer::open(dir.path(), subject("x")).unwrap();
         again.ensure(&[]).unwrap();
         let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
         assert!(signed(&read("kubelet.crt"), &read("ca.crt")));

@@ -6,8 +6,8 @@
 //! | sends no whole header | 15 s |
 //! | has no request under way | 60 s |
 //! | takes nothing of what is sent | 60 s, or the idle time of streams if it has one |
-use super::lenient::Certificate;
-use super::seats::Seat;
+use crate::lenient::Certificate;
+use crate::seats::Seat;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -31,7 +31,7 @@ use tower::ServiceExt;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waits {
+pub struct Waits {
     /// A header to come.
     header: Duration,
     /// A connection without a request to go on.
@@ -102,15 +102,15 @@ impl Door {
         }))
     }
     /// A connection with TLS.
-    pub(super) fn tls(address: SocketAddr, certificate: Option<Certificate>, seat: Seat) -> Self {
+    pub fn tls(address: SocketAddr, certificate: Option<Certificate>, seat: Seat) -> Self {
         Door::new(From::Tls(address, certificate), seat, Waits::default())
     }
     /// A connection to the port without TLS.
-    pub(super) fn plain(address: SocketAddr, seat: Seat) -> Self {
+    pub fn plain(address: SocketAddr, seat: Seat) -> Self {
         Door::new(From::Plain(address), seat, Waits::default())
     }
     /// Root on this host.
-    pub(super) fn local(seat: Seat) -> Self {
+    pub fn local(seat: Seat) -> Self {
         Door::new(From::Local, seat, Waits::default())
     }
     /// Whether it is root, by the socket.
@@ -119,14 +119,14 @@ impl Door {
         matches!(self.0.from, From::Local)
     }
     /// The certificate that the client has shown.
-    pub(super) fn certificate(&self) -> Option<&Certificate> {
+    pub fn certificate(&self) -> Option<&Certificate> {
         match &self.0.from {
             From::Tls(_, certificate) => certificate.as_ref(),
             From::Plain(_) | From::Local => None,
         }
     }
     /// Somebody on it has shown who they are.
-    pub(super) fn known(&self) {
+    pub fn known(&self) {
         self.0.seat.known();
     }
     /// The connection carries a stream: whoever reads it may pause for so long.
@@ -141,7 +141,7 @@ fn millis(duration: Duration) -> u64 {
 
 /// The protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub enum Protocol {
     /// HTTP/1.1, whose connections can be taken over by streams.
     One,
     /// HTTP/2.
@@ -149,7 +149,7 @@ pub(super) enum Protocol {
 }
 
 /// Serves requests until the other end has no more, does nothing for too long, or the server is closing.
-pub(super) async fn serve<S>(
+pub async fn serve<S>(
     stream: S,
     protocol: Protocol,
     door: Door,

@@ -1,10 +1,10 @@
 //! The doors: 10250 with TLS, the port that only shows, the socket for root.
 //!
 //! A port that is taken does not keep pods from running: it is tried again, and the socket is there meanwhile.
-use super::connection::{self, Door, Protocol};
-use super::lenient::Certificate;
-use super::pki::Pki;
-use super::seats::{Seat, Seats};
+use crate::connection::{self, Door, Protocol};
+use crate::lenient::Certificate;
+use crate::pki::Pki;
+use crate::seats::{Seat, Seats};
 use axum::Router;
 use rkube_net::Transport;
 use rustix::net::sockopt;
@@ -28,18 +28,18 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 
 /// What all doors share.
 #[derive(Clone, Debug)]
-pub(super) struct Hall {
+pub struct Hall {
     /// Who may come in.
-    pub(super) seats: Seats,
+    pub seats: Seats,
     /// All connections, to wait for at the end.
-    pub(super) connections: TaskTracker,
+    pub connections: TaskTracker,
     /// The server is to end.
-    pub(super) closing: CancellationToken,
+    pub closing: CancellationToken,
 }
 
 impl Hall {
     /// With TLS, until the server is to end.
-    pub(super) async fn tls(self, port: Port, pki: Arc<Pki>, router: Router) {
+    pub async fn tls(self, port: Port, pki: Arc<Pki>, router: Router) {
         let Some(listener) = self.listen(port).await else {
             return;
         };
@@ -85,7 +85,7 @@ impl Hall {
     }
 
     /// Without TLS, until the server is to end.
-    pub(super) async fn plain(self, port: Port, router: Router) {
+    pub async fn plain(self, port: Port, router: Router) {
         let Some(listener) = self.listen(port).await else {
             return;
         };
@@ -99,7 +99,7 @@ impl Hall {
     }
 
     /// For root on this host, until the server is to end.
-    pub(super) async fn local(self, listener: UnixListener, router: Router) {
+    pub async fn local(self, listener: UnixListener, router: Router) {
         while let Some((stream, _)) = self.accept(|| listener.accept()).await {
             let root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
             if let Some(seat) = self.seats.local().filter(|_| root) {
@@ -162,14 +162,14 @@ impl Hall {
 
 /// A port, and the first try to have it: who waits for the daemon to be ready finds it there.
 #[derive(Debug)]
-pub(super) struct Port {
+pub struct Port {
     address: SocketAddr,
     bound: io::Result<TcpListener>,
 }
 
 impl Port {
     /// Tries once.
-    pub(super) fn new(address: SocketAddr) -> Self {
+    pub fn new(address: SocketAddr) -> Self {
         Port {
             address,
             bound: bind(address),
@@ -213,7 +213,7 @@ fn why(address: SocketAddr, err: &io::Error) -> String {
 ///
 /// # Errors
 /// Names the path.
-pub(super) fn socket(path: &Path) -> io::Result<UnixListener> {
+pub fn socket(path: &Path) -> io::Result<UnixListener> {
     match fs_err::remove_file(path) {
         Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
         Ok(()) | Err(_) => {}
