@@ -21,6 +21,8 @@ pub struct ApiError {
     pub details: Option<Value>,
     /// After how many seconds to try again.
     pub retry_after: Option<u32>,
+    /// `metadata.continue`: how to go on with a list whose state is gone.
+    pub continue_token: Option<String>,
 }
 
 impl ApiError {
@@ -33,6 +35,7 @@ impl ApiError {
             message: message.into(),
             details: None,
             retry_after: None,
+            continue_token: None,
         }
     }
     /// 400.
@@ -129,6 +132,9 @@ impl ApiError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code.as_u16(),
         });
+        if let Some(token) = &self.continue_token {
+            status["metadata"]["continue"] = token.as_str().into();
+        }
         let mut details = self.details.clone();
         if let Some(seconds) = self.retry_after {
             details.get_or_insert_with(|| json!({}))["retryAfterSeconds"] = seconds.into();

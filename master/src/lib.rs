@@ -12,12 +12,18 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod cache;
 pub mod call;
 pub mod connect;
 pub mod error;
+pub mod list;
 pub mod meta;
+pub mod render;
 pub mod resource;
+pub mod select;
 pub mod store;
+pub mod table;
+pub mod watch;
 
 /// Does what the command line says.
 ///
