@@ -28,6 +28,125 @@ SPECIAL = {
 }
 # Kinds of groups that only old clients ask for, with the same fields as today's.
 ALIASES = {("policy", "v1", "Eviction"): [("policy", "v1beta1", "Eviction")]}
+# Fields of plain values whose zero means something else than their absence (pointers in Go's types, k8s.io/api). Protobuf
+# bodies hold the zeros of all others, which JSON leaves out. Neither source says so; the list is kept by hand.
+POINTERS = """
+PersistentVolumeClaimSpec storageClassName volumeMode volumeAttributesClassName
+PersistentVolumeSpec volumeMode volumeAttributesClassName
+AzureDiskVolumeSource cachingMode fsType readOnly kind
+AzureFilePersistentVolumeSource secretNamespace
+ISCSIVolumeSource initiatorName
+ISCSIPersistentVolumeSource initiatorName
+FCVolumeSource lun
+HostPathVolumeSource type
+LocalVolumeSource fsType
+SecretVolumeSource defaultMode optional
+ConfigMapVolumeSource defaultMode optional
+SecretProjection optional
+ConfigMapProjection optional
+ProjectedVolumeSource defaultMode
+DownwardAPIVolumeSource defaultMode
+DownwardAPIVolumeFile mode
+KeyToPath mode
+ServiceAccountTokenProjection expirationSeconds
+ClusterTrustBundleProjection name signerName optional
+PodCertificateProjection maxExpirationSeconds
+CSIVolumeSource readOnly fsType
+VolumeMount mountPropagation recursiveReadOnly
+VolumeMountStatus recursiveReadOnly
+ConfigMapKeySelector optional
+SecretKeySelector optional
+FileKeySelector optional
+ConfigMapEnvSource optional
+SecretEnvSource optional
+GRPCAction service
+Probe terminationGracePeriodSeconds
+Lifecycle stopSignal
+SecurityContext privileged runAsUser runAsGroup runAsNonRoot readOnlyRootFilesystem allowPrivilegeEscalation procMount
+PodSecurityContext runAsUser runAsGroup runAsNonRoot fsGroup fsGroupChangePolicy supplementalGroupsPolicy seLinuxChangePolicy
+WindowsSecurityContextOptions gmsaCredentialSpecName gmsaCredentialSpec runAsUserName hostProcess
+SeccompProfile localhostProfile
+AppArmorProfile localhostProfile
+Container restartPolicy
+EphemeralContainer restartPolicy
+PodSpec terminationGracePeriodSeconds activeDeadlineSeconds automountServiceAccountToken shareProcessNamespace priority runtimeClassName enableServiceLinks preemptionPolicy setHostnameAsFQDN hostUsers hostnameOverride
+ContainerStatus started stopSignal
+Toleration tolerationSeconds
+PodDNSConfigOption value
+TopologySpreadConstraint minDomains nodeAffinityPolicy nodeTaintsPolicy
+PodResourceClaim resourceClaimName resourceClaimTemplateName
+PodResourceClaimStatus resourceClaimName
+TypedObjectReference apiGroup namespace
+TypedLocalObjectReference apiGroup
+PersistentVolumeClaimStatus currentVolumeAttributesClassName
+ServiceSpec ipFamilyPolicy allocateLoadBalancerNodePorts loadBalancerClass internalTrafficPolicy trafficDistribution
+ClientIPConfig timeoutSeconds
+ServicePort appProtocol
+core.v1.EndpointPort appProtocol
+discovery.v1.EndpointPort name protocol port appProtocol
+EndpointAddress nodeName
+LoadBalancerIngress ipMode
+PortStatus error
+ReplicationControllerSpec replicas
+ConfigMap immutable
+Secret immutable
+ServiceAccount automountServiceAccountToken
+NodeRuntimeHandlerFeatures recursiveReadOnlyMounts userNamespaces
+NodeFeatures supplementalGroupsPolicy
+NodeSwapStatus capacity
+ObjectMeta deletionGracePeriodSeconds
+OwnerReference controller blockOwnerDeletion
+DeleteOptions gracePeriodSeconds orphanDependents propagationPolicy ignoreStoreReadErrorWithClusterBreakingPotential
+Preconditions uid resourceVersion
+ListMeta remainingItemCount
+DeploymentSpec replicas revisionHistoryLimit progressDeadlineSeconds
+DeploymentStatus collisionCount terminatingReplicas
+DaemonSetSpec revisionHistoryLimit
+DaemonSetStatus collisionCount
+StatefulSetSpec replicas revisionHistoryLimit
+RollingUpdateStatefulSetStrategy partition maxUnavailable
+RollingUpdateDeployment maxSurge maxUnavailable
+RollingUpdateDaemonSet maxSurge maxUnavailable
+StatefulSetStatus collisionCount
+ReplicaSetSpec replicas
+ReplicaSetStatus terminatingReplicas
+JobSpec parallelism completions activeDeadlineSeconds backoffLimit backoffLimitPerIndex maxFailedIndexes manualSelector ttlSecondsAfterFinished completionMode suspend podReplacementPolicy managedBy
+JobStatus failedIndexes terminating ready
+PodFailurePolicyOnExitCodesRequirement containerName
+SuccessPolicyRule succeededIndexes succeededCount
+CronJobSpec timeZone startingDeadlineSeconds suspend successfulJobsHistoryLimit failedJobsHistoryLimit
+HorizontalPodAutoscalerSpec minReplicas targetCPUUtilizationPercentage
+HorizontalPodAutoscalerStatus observedGeneration currentCPUUtilizationPercentage
+HPAScalingRules stabilizationWindowSeconds selectPolicy
+MetricTarget averageUtilization
+MetricValueStatus averageUtilization
+PodDisruptionBudgetSpec minAvailable maxUnavailable unhealthyPodEvictionPolicy
+IngressSpec ingressClassName
+HTTPIngressPath pathType
+IngressPortStatus error
+NetworkPolicyPort port protocol endPort
+IngressClassParametersReference apiGroup scope namespace
+Endpoint hostname nodeName zone
+EndpointConditions ready serving terminating
+LeaseSpec holderIdentity leaseDurationSeconds leaseTransitions strategy preferredHolder
+TokenRequestSpec expirationSeconds
+TokenRequest expirationSeconds
+PriorityClass preemptionPolicy
+StorageClass reclaimPolicy allowVolumeExpansion volumeBindingMode
+CSIDriverSpec attachRequired podInfoOnMount storageCapacity fsGroupPolicy requiresRepublish seLinuxMount nodeAllocatableUpdatePeriodSeconds
+VolumeNodeResources count
+VolumeAttachmentSource persistentVolumeName
+VolumeError errorCode
+VolumeAttributesClass driverName
+JSONSchemaProps $ref maximum minimum maxLength minLength maxItems minItems multipleOf maxProperties minProperties x-kubernetes-preserve-unknown-fields x-kubernetes-list-type x-kubernetes-map-type
+CustomResourceDefinitionVersion deprecationWarning
+CustomResourceSubresourceScale labelSelectorPath
+ServiceReference path port
+WebhookClientConfig url
+ValidationRule reason optionalOldSelf
+CertificateSigningRequestSpec expirationSeconds
+"""
+POINTERS = {line.split()[0]: line.split()[1:] for line in POINTERS.strip().splitlines()}
 TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|subschema_for::<([\w:<>]+?)>\(\)|([{}\[\]():,])|(\btrue\b|\bfalse\b)', re.S)
 TEXT_ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\", "r": "\r", "'": "'", "0": "\0"}
 
@@ -214,6 +333,8 @@ class Generator:
                 self.missing.append(f"{path} {name}")
             shape = self.shape(property)
             flags = self.flags(marked, name in schema.get("required", []) and not (entry["kind"] and name == "metadata"))
+            if any(name in POINTERS.get(".".join(entry["name"].split(".")[-length:]), []) for length in (1, 3)):
+                flags.insert(0, "?")
             fields.append((" ".join([name, tag, shape, *flags]), property.get("description", "")))
         self.wanted[path] = {
             "name": entry["name"], "atomic": message["marks"].get("structType") == ["atomic"], "kind": entry["kind"],
@@ -262,9 +383,9 @@ class Generator:
 HEAD = """\
 # The types of Kubernetes' objects. Written by hack/schema-gen.py from the crates k8s-openapi (names, shapes) and
 # k8s-pb (protobuf tags, markers), both Apache-2.0; do not edit.
-# =type [atomic] / @group/version/kind / field tag[.tag inside an embedded message] shape [! merge=key retainKeys atomic set map=keys default=json]
+# =type [atomic] / @group/version/kind / field tag[.tag inside an embedded message] shape [? ! merge=key retainKeys atomic set map=keys default=json]
 # shapes: s string, i int32, l int64, n number, b boolean, B bytes, t time, T microseconds too, q quantity, x int or string, * anything,
-# [ list of, { map of; else a type.
+# [ list of, { map of; else a type. ! required; ? its zero is not the same as its absence.
 """
 
 

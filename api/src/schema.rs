@@ -6,6 +6,7 @@ mod builtin;
 
 pub use builtin::Descriptions;
 
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -57,6 +58,8 @@ pub struct Field {
     pub shape: Shape,
     /// Whether it must be there.
     pub required: bool,
+    /// Whether `0`, `false` or empty text in it is not the same as nothing (a pointer in Go's types).
+    pub zero_counts: bool,
     /// How two lists (or maps) become one.
     pub merge: Merge,
     /// What it is where it is left out, as JSON (`+default`).
@@ -92,6 +95,22 @@ pub enum Shape {
     List(Box<Shape>),
     /// From text to something.
     Map(Box<Shape>),
+}
+
+impl Shape {
+    /// What Go has where a list or map holds a null: the type's zero.
+    #[must_use]
+    pub fn zero(&self) -> Value {
+        match self {
+            Shape::String | Shape::Bytes => Value::String(String::new()),
+            Shape::Integer(_) | Shape::Number | Shape::IntOrString => 0.into(),
+            Shape::Boolean => false.into(),
+            Shape::Quantity => "0".into(),
+            Shape::List(_) => Value::Array(Vec::new()),
+            Shape::Type(_) | Shape::Map(_) => Value::Object(Map::new()),
+            Shape::Any | Shape::Time | Shape::MicroTime => Value::Null,
+        }
+    }
 }
 
 /// How two lists become one: in a strategic merge patch, and in server-side apply.

@@ -48,6 +48,16 @@ pub fn to_string(value: &impl Serialize) -> Result<String, WriteYamlError> {
 
 /// Reads every document of a text. Empty documents (between two `---`) are left out.
 pub(crate) fn documents(text: &str) -> Result<Vec<Node>, ParseYamlError> {
+    read(text, MAX_DEPTH)
+}
+
+/// The same for bodies of requests: schemas of custom resources are deeper than any pod.
+pub(crate) fn deep_documents(text: &str) -> Result<Vec<Node>, ParseYamlError> {
+    const AS_JSON: usize = 120;
+    read(text, AS_JSON)
+}
+
+fn read(text: &str, depth: usize) -> Result<Vec<Node>, ParseYamlError> {
     if text.len() > MAX_BYTES {
         return Err(ParseYamlError {
             line: None,
@@ -56,13 +66,14 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Node>, ParseYamlError> {
         });
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    serde_saphyr::from_multiple_with_options(text, options()).map_err(|err| parse_error(&err))
+    serde_saphyr::from_multiple_with_options(text, options(depth))
+        .map_err(|err| parse_error(&err, depth))
 }
 
-fn options() -> serde_saphyr::Options {
+fn options(max_depth: usize) -> serde_saphyr::Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_depth: MAX_DEPTH,
+            max_depth: max_depth,
             max_nodes: MAX_NODES,
             max_aliases: MAX_ALIASES,
             max_documents: MAX_DOCUMENTS,
@@ -74,10 +85,10 @@ fn options() -> serde_saphyr::Options {
     }
 }
 
-fn parse_error(err: &serde_saphyr::Error) -> ParseYamlError {
+fn parse_error(err: &serde_saphyr::Error, depth: usize) -> ParseYamlError {
     let place = err.location();
     let err = err.without_snippet();
-    if let Some(problem) = beyond_limit(err) {
+    if let Some(problem) = beyond_limit(err, depth) {
         let (line, column) = (place.map(|at| at.line()), place.map(|at| at.column()));
         return ParseYamlError {
             line,
@@ -108,13 +119,13 @@ fn parse_error(err: &serde_saphyr::Error) -> ParseYamlError {
 }
 
 /// Which limit the text goes beyond, if that is what is wrong with it.
-fn beyond_limit(err: &serde_saphyr::Error) -> Option<String> {
+fn beyond_limit(err: &serde_saphyr::Error, depth: usize) -> Option<String> {
     let serde_saphyr::Error::Budget { breach, .. } = err else {
         return None;
     };
     Some(match breach {
         BudgetBreach::Depth { .. } => {
-            format!("more than {MAX_DEPTH} lists and objects within each other")
+            format!("more than {depth} lists and objects within each other")
         }
         BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => {
             format!("more than {MAX_NODES} values, aliases counted as often as they are used")

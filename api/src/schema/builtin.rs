@@ -80,6 +80,7 @@ fn read_field(line: &str, names: &mut Names) -> Option<Field> {
         within,
         shape: read_shape(words.next()?, names)?,
         required: false,
+        zero_counts: false,
         merge: Merge::default(),
         default: None,
     };
@@ -118,6 +119,7 @@ fn read_flag(flag: &str, field: &mut Field, names: &mut Names) -> Option<()> {
     let merge = &mut field.merge;
     match word {
         "!" => field.required = true,
+        "?" => field.zero_counts = true,
         "merge" if value.is_empty() => merge.patch_set = true,
         "merge" => merge.patch_key = Some(names.shared(value)),
         "retainKeys" => merge.retain_keys = true,
