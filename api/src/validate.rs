@@ -16,6 +16,7 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
 
 use crate::names::Form;
 
@@ -81,12 +82,74 @@ impl FieldError {
         }
     }
 
+    /// It must be there; in Kubernetes' words, as all of those below (k8s.io/apimachinery, `validation/field`). `why` may
+    /// be empty.
+    pub fn required(path: impl Into<String>, why: &str) -> Self {
+        let problem = match why {
+            "" => "Required value".to_owned(),
+            why => format!("Required value: {why}"),
+        };
+        Self::new(path, problem).because(Reason::Required)
+    }
+
+    /// A value that cannot be.
+    pub fn invalid(path: impl Into<String>, value: impl Serialize, why: impl fmt::Display) -> Self {
+        Self::new(path, format!("Invalid value: {}: {why}", shown(value)))
+    }
+
+    /// None of the words that are known.
+    pub fn unsupported(path: impl Into<String>, value: impl Serialize, known: &[&str]) -> Self {
+        let known: Vec<String> = known.iter().map(|word| format!("{word:?}")).collect();
+        let value = shown(value);
+        let problem = format!(
+            "Unsupported value: {value}: supported values: {}",
+            known.join(", ")
+        );
+        Self::new(path, problem).because(Reason::NotSupported)
+    }
+
+    /// Another one has this value.
+    pub fn duplicate(path: impl Into<String>, value: impl Serialize) -> Self {
+        Self::new(path, format!("Duplicate value: {}", shown(value))).because(Reason::Duplicate)
+    }
+
+    /// It must not be there, or not be changed.
+    pub fn forbidden(path: impl Into<String>, why: impl fmt::Display) -> Self {
+        Self::new(path, format!("Forbidden: {why}")).because(Reason::Forbidden)
+    }
+
+    /// It has more bytes than are allowed.
+    pub fn too_long(path: impl Into<String>, most: usize) -> Self {
+        let problem = format!("Too long: may not be more than {most} bytes");
+        Self::new(path, problem).because(Reason::TooLong)
+    }
+
+    /// What it names is not there.
+    pub fn not_found(path: impl Into<String>, value: impl Serialize) -> Self {
+        Self::new(path, format!("Not found: {}", shown(value))).because(Reason::NotFound)
+    }
+
     /// With another reason than that the value is invalid.
     #[must_use]
     pub fn because(mut self, reason: Reason) -> Self {
         self.reason = reason;
         self
     }
+}
+
+/// A value in a message: text in quotes, the rest as JSON; never longer than a line of a terminal or two.
+fn shown(value: impl Serialize) -> String {
+    const LONGEST: usize = 256;
+    let mut text = serde_json::to_string(&value).unwrap_or_default();
+    if text.len() > LONGEST {
+        let mut end = LONGEST;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
 }
 
 impl fmt::Display for FieldError {

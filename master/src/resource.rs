@@ -1,9 +1,23 @@
 //! What the registry must know of a kind of object: its names, its defaults and rules, its columns. One file each.
+mod cells;
+mod checks;
+mod configmaps;
+mod names;
+mod namespaces;
+mod nodes;
+mod pods;
+mod secrets;
+mod settings;
+
+pub use cells::{age, human};
+pub use settings::Settings;
+
 use crate::error::ApiError;
 use async_trait::async_trait;
 use rkube_api::validate::FieldError;
 use serde_json::Value;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// What a kind of object is called, and where it is kept.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +81,34 @@ pub struct Subresource {
     pub kind: &'static str,
     /// `get`, `create`, `update`, `patch`.
     pub verbs: &'static [&'static str],
+    /// Whether its body is of another kind than the object: [`Resource::show_sub`] and [`Resource::write_sub`].
+    pub projected: bool,
+}
+
+impl Subresource {
+    /// `status`, with the verbs it has everywhere.
+    const fn status(kind: &'static str) -> Self {
+        Self::part("status", kind)
+    }
+    /// A part of the object that is written by itself.
+    const fn part(name: &'static str, kind: &'static str) -> Self {
+        Subresource {
+            name,
+            group_version: None,
+            kind,
+            verbs: &["get", "patch", "update"],
+            projected: false,
+        }
+    }
+}
+
+/// What answers a write to a subresource whose body is of another kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// The subresource as [`Resource::show_sub`] makes it of the new object.
+    Shown,
+    /// A `Status` that says `Success`, with this code.
+    Success(u16),
 }
 
 /// All that the generic registry asks of a kind. Everything is pure but for `admit`.
@@ -160,8 +202,33 @@ pub trait Resource: Debug + Send + Sync + 'static {
     fn hide(&self, _object: &mut Value) {}
     /// How long a name may be and what it may have in it, in Kubernetes' words; none if it is good.
     fn name_problem(&self, name: &str) -> Option<String> {
-        rkube_api::names::Form::Subdomain.problem(name)
+        rkube_api::names::Form::Subdomain.kubernetes(name)
     }
+    /// What a `projected` subresource shows of the object: its `Scale`.
+    ///
+    /// # Errors
+    /// There is nothing to show of it.
+    fn show_sub(&self, _sub: &str, _object: &Value) -> Result<Value, ApiError> {
+        Err(ApiError::no_resource())
+    }
+    /// What a body for a `projected` subresource does to the object; done again when the object has changed meanwhile.
+    ///
+    /// # Errors
+    /// The body makes no sense for it.
+    fn write_sub(
+        &self,
+        _sub: &str,
+        _object: &mut Value,
+        _body: &Value,
+    ) -> Result<Answered, ApiError> {
+        Err(ApiError::no_resource())
+    }
+    /// Why an object that is to be deleted stays although it has no finalizers in its metadata (namespaces).
+    fn holds(&self, _object: &Value) -> bool {
+        false
+    }
+    /// The object has just got its `deletionTimestamp`.
+    fn terminating(&self, _object: &mut Value) {}
     /// Rules that need more than the object: allocations, other objects.
     async fn admit(
         &self,
