@@ -47,7 +47,8 @@ fn metadata(metadata: &mut ObjectMeta) {
     set_text(&mut metadata.namespace, "default");
 }
 
-fn pod_spec(spec: &mut PodSpec) {
+/// Sets the defaults of a pod's spec.
+pub fn pod_spec(spec: &mut PodSpec) {
     set_text(&mut spec.restart_policy, "Always");
     set_text(&mut spec.dns_policy, "ClusterFirst");
     set_text(&mut spec.scheduler_name, "default-scheduler");

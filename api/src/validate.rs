@@ -14,7 +14,7 @@ mod volume;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 
@@ -166,6 +166,19 @@ pub fn pod(pod: &Pod) -> Vec<FieldError> {
     match &pod.spec {
         Some(spec) => pod::spec(spec, &mut errors),
         None => errors.required("spec"),
+    }
+    errors.list
+}
+
+/// Everything wrong with the spec of a pod, which stands at this path.
+#[must_use]
+pub fn pod_spec(spec: &PodSpec, path: &str) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    pod::spec(spec, &mut errors);
+    for error in &mut errors.list {
+        if let Some(rest) = error.path.strip_prefix("spec") {
+            error.path = format!("{path}{rest}");
+        }
     }
     errors.list
 }

@@ -1,6 +1,13 @@
 //! What a write is checked against beyond its own object, and what it takes along in its transaction.
+pub mod portal;
+
+use crate::call::User;
+use crate::error::ApiError;
+use crate::resource::Names;
 use crate::store::{Op, Store};
+use async_trait::async_trait;
 use serde_json::Value;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 /// What is being done.
@@ -19,6 +26,10 @@ pub enum Operation {
 pub struct Admission<'w> {
     /// What is done.
     pub operation: Operation,
+    /// In which namespace; empty where there is none.
+    pub namespace: &'w str,
+    /// The object's name.
+    pub name: &'w str,
     /// Which part of the object it is about.
     pub part: crate::resource::Part,
     /// The object as it will be; as it is, for a deletion.
@@ -31,4 +42,21 @@ pub struct Admission<'w> {
     pub along: Vec<Op>,
     /// Nothing will be stored.
     pub dry_run: bool,
+}
+
+/// A rule for writes of many kinds: that their namespace is there, what a node may write.
+///
+/// Run for each write before [`crate::resource::Resource::admit`].
+#[async_trait]
+pub trait Plugin: Debug + Send + Sync + 'static {
+    /// Lets it pass, perhaps changed.
+    ///
+    /// # Errors
+    /// Why it may not be.
+    async fn admit(
+        &self,
+        user: &User,
+        names: &Names,
+        admission: &mut Admission<'_>,
+    ) -> Result<(), ApiError>;
 }

@@ -2,7 +2,6 @@
 mod cells;
 mod checks;
 mod configmaps;
-mod names;
 mod namespaces;
 mod nodes;
 mod pods;
@@ -42,6 +41,24 @@ pub struct Names {
     pub prefix: &'static str,
     /// The type in the schema: `io.k8s.api.core.v1.Pod`.
     pub schema: &'static str,
+}
+
+impl Names {
+    /// Of a kind of the core that lives in namespaces and has nothing special about its names.
+    const fn core(plural: &'static str, singular: &'static str, kind: &'static str) -> Names {
+        Names {
+            group: "",
+            version: "v1",
+            plural,
+            singular,
+            kind,
+            short: &[],
+            categories: &[],
+            namespaced: true,
+            prefix: "",
+            schema: "",
+        }
+    }
 }
 
 /// Which part of an object a write is about.
@@ -236,4 +253,22 @@ pub trait Resource: Debug + Send + Sync + 'static {
     ) -> Result<(), ApiError> {
         Ok(())
     }
+}
+
+/// Every kind there is, for a cluster with the usual settings.
+#[must_use]
+pub fn all() -> Vec<Arc<dyn Resource>> {
+    with(&Settings::default())
+}
+
+/// Every kind there is.
+#[must_use]
+pub fn with(_settings: &Settings) -> Vec<Arc<dyn Resource>> {
+    vec![
+        Arc::new(configmaps::ConfigMaps),
+        Arc::new(namespaces::Namespaces),
+        Arc::new(nodes::Nodes),
+        Arc::new(pods::Pods),
+        Arc::new(secrets::Secrets),
+    ]
 }

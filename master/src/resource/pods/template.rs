@@ -1,0 +1,36 @@
+//! The spec of a pod, also as it stands in the templates of other kinds.
+use super::super::cells::at;
+use super::super::checks;
+use k8s_openapi::api::core::v1::PodSpec;
+use rkube_api::validate::FieldError;
+use serde_json::Value;
+
+/// Gives the spec at this place its defaults.
+pub(in super::super) fn default_spec(object: &mut Value, pointer: &str) {
+    let Some(spec) = object.pointer_mut(pointer) else {
+        return;
+    };
+    // The old name of a field that both old and new clients read.
+    let (new, old) = (at(spec, "/serviceAccountName").to_owned(), at(spec, "/serviceAccount").to_owned());
+    checks::set(spec, "serviceAccountName", old);
+    if !new.is_empty() {
+        spec["serviceAccount"] = new.into();
+    }
+    if at(spec, "/serviceAccountName").is_empty()
+        && let Some(map) = spec.as_object_mut()
+    {
+        map.remove("serviceAccountName");
+    }
+    checks::through(object, pointer, rkube_api::defaults::pod_spec);
+}
+
+/// What is wrong with a spec that has its defaults.
+pub(in super::super) fn check_spec(spec: Option<&Value>, path: &str) -> Vec<FieldError> {
+    let Some(spec) = spec.filter(|spec| spec.is_object()) else {
+        return vec![FieldError::required(path, "")];
+    };
+    match checks::typed::<PodSpec>(spec, path) {
+        Ok(spec) => rkube_api::validate::pod_spec(&spec, path),
+        Err(wrong) => vec![wrong],
+    }
+}
