@@ -4,11 +4,10 @@ mod checks;
 mod configmaps;
 mod namespaces;
 mod nodes;
-mod pods;
+pub mod pods;
 mod secrets;
 mod settings;
 
-pub use cells::{age, human};
 pub use settings::Settings;
 
 use crate::error::ApiError;

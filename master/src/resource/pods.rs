@@ -1,7 +1,7 @@
 //! `pods`: containers that run together on a node.
 mod binding;
 mod change;
-pub(crate) mod eviction;
+pub mod eviction;
 mod row;
 pub(super) mod template;
 
