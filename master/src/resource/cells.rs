@@ -2,7 +2,7 @@
 use super::Column;
 use serde_json::Value;
 
-pub(super) use crate::table::{AGE, GENERIC, NAME, NONE, age as human, generic_row, since};
+pub(super) use crate::table::{AGE, NAME, NONE, age as human, since};
 
 /// A column of text.
 pub(super) const fn text(name: &'static str, description: &'static str) -> Column {
