@@ -80,7 +80,15 @@ mod tests {
         assert!(!net.contains(Ipv4Addr::new(10, 100, 255, 255)));
         assert!(!net.contains(Ipv4Addr::new(10, 100, 0, 0)));
         assert!(!net.contains(Ipv4Addr::new(10, 101, 0, 1)));
-        for bad in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/30", "10.0/16", "::/64", "a/b"] {
+        for bad in [
+            "",
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "10.0.0.0/30",
+            "10.0/16",
+            "::/64",
+            "a/b",
+        ] {
             assert!(bad.parse::<Net>().is_err(), "{bad:?}");
         }
     }

@@ -52,10 +52,7 @@ pub(super) fn at<'o>(object: &'o Value, pointer: &str) -> &'o str {
 
 /// A whole number somewhere in an object; 0 where there is none.
 pub(super) fn number(object: &Value, pointer: &str) -> i64 {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_i64)
-        .unwrap_or(0)
+    object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
 }
 
 /// A truth somewhere in an object.

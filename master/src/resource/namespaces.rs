@@ -27,7 +27,9 @@ impl Resource for Namespaces {
         &NAMES
     }
     fn verbs(&self) -> &'static [&'static str] {
-        &["create", "delete", "get", "list", "patch", "update", "watch"]
+        &[
+            "create", "delete", "get", "list", "patch", "update", "watch",
+        ]
     }
     fn subresources(&self) -> &'static [Subresource] {
         const FINALIZE: Subresource = Subresource {
@@ -65,7 +67,8 @@ impl Resource for Namespaces {
             // Only `finalize` changes what holds a namespace.
             Part::Main | Part::Status => {
                 if let Some(finalizers) = finalizers {
-                    crate::meta::member_mut(map, "spec").insert("finalizers".to_owned(), finalizers);
+                    crate::meta::member_mut(map, "spec")
+                        .insert("finalizers".to_owned(), finalizers);
                 }
             }
             Part::Other(_) => {
@@ -93,10 +96,11 @@ impl Resource for Namespaces {
         let phase = at(object, "/status/phase");
         let deleted = !crate::meta::text(object, "deletionTimestamp").is_empty();
         let wrong = match phase {
-            "Active" => deleted.then_some("may not be 'Active' if `deletionTimestamp` is not empty"),
-            "Terminating" => {
-                (!deleted).then_some("may only be 'Terminating' if `deletionTimestamp` is not empty")
+            "Active" => {
+                deleted.then_some("may not be 'Active' if `deletionTimestamp` is not empty")
             }
+            "Terminating" => (!deleted)
+                .then_some("may only be 'Terminating' if `deletionTimestamp` is not empty"),
             _ => None,
         };
         if let (Some(why), Some(_)) = (wrong, old) {

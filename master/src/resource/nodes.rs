@@ -118,7 +118,9 @@ fn status(object: &Value) -> String {
 }
 
 fn roles(object: &Value) -> String {
-    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    let labels = object
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object);
     let mut roles: Vec<&str> = labels
         .into_iter()
         .flatten()
@@ -148,18 +150,28 @@ fn taints(object: &Value, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(format!("{path}.key"), key, why));
         }
         if let Some(why) = Form::LabelValue.kubernetes(at(taint, "/value")) {
-            errors.push(FieldError::invalid(format!("{path}.value"), at(taint, "/value"), why));
+            errors.push(FieldError::invalid(
+                format!("{path}.value"),
+                at(taint, "/value"),
+                why,
+            ));
         }
         let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
         if effect.is_empty() {
             errors.push(FieldError::required(format!("{path}.effect"), ""));
         } else if !effects.contains(&effect) {
-            errors.push(FieldError::unsupported(format!("{path}.effect"), effect, &effects));
+            errors.push(FieldError::unsupported(
+                format!("{path}.effect"),
+                effect,
+                &effects,
+            ));
         }
         let same = |one: &&Value| at(one, "/key") == key && at(one, "/effect") == effect;
         if taints[..index].iter().any(|one| same(&one)) {
             let mut duplicate = FieldError::duplicate(path, taint);
-            duplicate.problem.push_str(": taints must be unique by key and effect pair");
+            duplicate
+                .problem
+                .push_str(": taints must be unique by key and effect pair");
             errors.push(duplicate);
         }
     }

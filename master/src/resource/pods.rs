@@ -120,14 +120,23 @@ impl Resource for Pods {
         const {
             &[
                 NAME,
-                text("Ready", "How many of its containers are ready for requests."),
+                text(
+                    "Ready",
+                    "How many of its containers are ready for requests.",
+                ),
                 text("Status", "What becomes of it, in a word."),
-                text("Restarts", "How often its containers have been started again."),
+                text(
+                    "Restarts",
+                    "How often its containers have been started again.",
+                ),
                 AGE,
                 wide(text("IP", "Its address.")),
                 wide(text("Node", "Where it runs.")),
                 wide(text("Nominated Node", "Where room is being made for it.")),
-                wide(text("Readiness Gates", "How many conditions of others say that it is ready.")),
+                wide(text(
+                    "Readiness Gates",
+                    "How many conditions of others say that it is ready.",
+                )),
             ]
         }
     }
@@ -149,12 +158,7 @@ impl Resource for Pods {
     fn returns_deleted(&self) -> bool {
         true
     }
-    fn write_sub(
-        &self,
-        sub: &str,
-        object: &mut Value,
-        body: &Value,
-    ) -> Result<Answered, ApiError> {
+    fn write_sub(&self, sub: &str, object: &mut Value, body: &Value) -> Result<Answered, ApiError> {
         match sub {
             "binding" => binding::bind(object, body),
             _ => Err(ApiError::no_resource()),

@@ -43,7 +43,10 @@ impl Resource for Secrets {
         let mut errors = Vec::new();
         checks::keys(object, "data", &mut errors);
         let data = object.get("data").and_then(Value::as_object);
-        let texts = data.into_iter().flatten().filter_map(|(_, value)| value.as_str());
+        let texts = data
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, value)| value.as_str());
         if texts.map(|text| text.len() / 4 * 3).sum::<usize>() > checks::MAX_DATA {
             errors.push(FieldError::too_long("data", checks::MAX_DATA));
         }
@@ -103,21 +106,30 @@ fn contents(
     }
     let account = "kubernetes.io/service-account.name";
     let annotations = object.pointer("/metadata/annotations");
-    let named = annotations.and_then(|all| all.get(account)).and_then(Value::as_str);
+    let named = annotations
+        .and_then(|all| all.get(account))
+        .and_then(Value::as_str);
     if kind == TOKEN && named.is_none_or(str::is_empty) {
         errors.push(FieldError::required(
             format!("metadata.annotations[{account}]"),
             "",
         ));
     }
-    for key in [".dockerconfigjson", ".dockercfg"].iter().filter(|key| required.contains(key)) {
+    for key in [".dockerconfigjson", ".dockercfg"]
+        .iter()
+        .filter(|key| required.contains(key))
+    {
         let bytes = data.and_then(|data| data.get(*key)).and_then(Value::as_str);
         let bytes = bytes.and_then(|text| STANDARD.decode(text).ok());
         if let Some(bytes) = bytes
             && serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_err()
         {
             let why = "the data is no JSON";
-            errors.push(FieldError::invalid(format!("data[{key}]"), "<secret contents redacted>", why));
+            errors.push(FieldError::invalid(
+                format!("data[{key}]"),
+                "<secret contents redacted>",
+                why,
+            ));
         }
     }
 }

@@ -30,7 +30,9 @@ pub(super) fn bind(pod: &mut Value, binding: &Value) -> Result<Answered, ApiErro
         ));
     }
     if !meta::text(pod, "deletionTimestamp").is_empty() {
-        return refused(&format!("pod {name} is being deleted, cannot be assigned to a host"));
+        return refused(&format!(
+            "pod {name} is being deleted, cannot be assigned to a host"
+        ));
     }
     let on = at(pod, "/spec/nodeName");
     if !on.is_empty() {
@@ -44,7 +46,9 @@ pub(super) fn bind(pod: &mut Value, binding: &Value) -> Result<Answered, ApiErro
 }
 
 fn write(pod: &mut Value, binding: &Value, node: &str) {
-    let notes = meta::of(binding).get("annotations").and_then(Value::as_object);
+    let notes = meta::of(binding)
+        .get("annotations")
+        .and_then(Value::as_object);
     if let Some(notes) = notes.filter(|notes| !notes.is_empty()) {
         let all = meta::member_mut(meta::of_mut(pod), "annotations");
         all.extend(notes.clone());
@@ -90,7 +94,9 @@ mod tests {
         let again = bind(&mut pod, &binding).unwrap_err();
         assert_eq!((again.code.as_u16(), again.reason), (409, "Conflict"));
         assert!(
-            again.message.ends_with("pod p is already assigned to node \"n1\""),
+            again
+                .message
+                .ends_with("pod p is already assigned to node \"n1\""),
             "{again}"
         );
     }
@@ -98,9 +104,17 @@ mod tests {
     #[test]
     fn refuses() {
         let cases = [
-            (json!({"target": {"kind": "Minion", "name": "n"}}), 422, "target.kind"),
+            (
+                json!({"target": {"kind": "Minion", "name": "n"}}),
+                422,
+                "target.kind",
+            ),
             (json!({}), 422, "target.name: Required value"),
-            (json!({"metadata": {"uid": "other"}, "target": {"name": "n"}}), 409, "UID"),
+            (
+                json!({"metadata": {"uid": "other"}, "target": {"name": "n"}}),
+                409,
+                "UID",
+            ),
         ];
         for (binding, code, says) in cases {
             let err = bind(&mut pod(), &binding).unwrap_err();

@@ -1,6 +1,6 @@
 //! What of a pod may still be changed, and by which of its subresources.
-use super::super::cells::{at, list, number};
 use super::super::Part;
+use super::super::cells::{at, list, number};
 use super::template;
 use rkube_api::validate::FieldError;
 use serde_json::Value;
@@ -68,7 +68,10 @@ fn resize(new: &mut Value, asked: &Value, kind: &str) {
     };
     for container in containers {
         let asked = list(asked, &pointer);
-        let Some(asked) = asked.iter().find(|one| one.get("name") == container.get("name")) else {
+        let Some(asked) = asked
+            .iter()
+            .find(|one| one.get("name") == container.get("name"))
+        else {
             continue;
         };
         for field in ["resources", "resizePolicy"] {
@@ -99,7 +102,10 @@ fn updated(new: &Value, old: &Value) -> Vec<FieldError> {
         }
         for (index, one) in new.iter().enumerate() {
             if at(one, "/image").is_empty() {
-                errors.push(FieldError::required(format!("spec.{kind}[{index}].image"), ""));
+                errors.push(FieldError::required(
+                    format!("spec.{kind}[{index}].image"),
+                    "",
+                ));
             }
         }
     }
@@ -160,7 +166,11 @@ fn allowed(new: &Value, old: &Value) -> Value {
             put(one, "image", old.get("image"));
         }
     }
-    put(&mut spec, "activeDeadlineSeconds", before.get("activeDeadlineSeconds"));
+    put(
+        &mut spec,
+        "activeDeadlineSeconds",
+        before.get("activeDeadlineSeconds"),
+    );
     put(&mut spec, "tolerations", before.get("tolerations"));
     let grace = "terminationGracePeriodSeconds";
     if number(old, "/spec/terminationGracePeriodSeconds") < 0
@@ -174,7 +184,10 @@ fn allowed(new: &Value, old: &Value) -> Value {
 
 /// A pod that waits for its gates may have some of them taken away, and be kept to fewer nodes.
 fn ungated(spec: &mut Value, before: &Value) {
-    let (new, old) = (list(spec, "/schedulingGates"), list(before, "/schedulingGates"));
+    let (new, old) = (
+        list(spec, "/schedulingGates"),
+        list(before, "/schedulingGates"),
+    );
     if old.is_empty() || !new.iter().all(|gate| old.contains(gate)) {
         return;
     }
@@ -208,7 +221,8 @@ fn added(new: &Value, old: &Value) -> Vec<FieldError> {
         list(new, "/spec/ephemeralContainers"),
         list(old, "/spec/ephemeralContainers"),
     );
-    let named = |all: &[Value], name: &str| all.iter().find(|one| at(one, "/name") == name).cloned();
+    let named =
+        |all: &[Value], name: &str| all.iter().find(|one| at(one, "/name") == name).cloned();
     for one in before {
         let name = at(one, "/name");
         match named(now, name) {
@@ -239,14 +253,26 @@ fn added(new: &Value, old: &Value) -> Vec<FieldError> {
         if at(one, "/image").is_empty() {
             errors.push(FieldError::required(format!("{path}.image"), ""));
         }
-        let forbidden = ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"];
-        for field in forbidden.iter().filter(|field| one.get(**field).is_some_and(filled)) {
+        let forbidden = [
+            "ports",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+            "lifecycle",
+        ];
+        for field in forbidden
+            .iter()
+            .filter(|field| one.get(**field).is_some_and(filled))
+        {
             let why = "cannot be set for an Ephemeral Container";
             errors.push(FieldError::forbidden(format!("{path}.{field}"), why));
         }
         let target = at(one, "/targetContainerName");
         if !target.is_empty() && !others.iter().any(|one| at(one, "/name") == target) {
-            errors.push(FieldError::not_found(format!("{path}.targetContainerName"), target));
+            errors.push(FieldError::not_found(
+                format!("{path}.targetContainerName"),
+                target,
+            ));
         }
     }
     errors
@@ -292,16 +318,43 @@ mod tests {
     #[test]
     fn what_may_not() {
         let cases = [
-            ("/spec/containers/0/name", json!("d"), "spec: Forbidden: pod updates may not change"),
-            ("/spec/restartPolicy", json!("Never"), "spec: Forbidden: pod updates may not change"),
-            ("/spec/containers", json!([]), "spec.containers: Forbidden: pod updates may not add or remove"),
-            ("/spec/containers/0/image", json!(""), "spec.containers[0].image: Required value"),
-            ("/spec/activeDeadlineSeconds", json!(11), "must be less than or equal to previous value"),
-            ("/spec/tolerations", json!([]), "spec.tolerations: Forbidden: existing toleration"),
+            (
+                "/spec/containers/0/name",
+                json!("d"),
+                "spec: Forbidden: pod updates may not change",
+            ),
+            (
+                "/spec/restartPolicy",
+                json!("Never"),
+                "spec: Forbidden: pod updates may not change",
+            ),
+            (
+                "/spec/containers",
+                json!([]),
+                "spec.containers: Forbidden: pod updates may not add or remove",
+            ),
+            (
+                "/spec/containers/0/image",
+                json!(""),
+                "spec.containers[0].image: Required value",
+            ),
+            (
+                "/spec/activeDeadlineSeconds",
+                json!(11),
+                "must be less than or equal to previous value",
+            ),
+            (
+                "/spec/tolerations",
+                json!([]),
+                "spec.tolerations: Forbidden: existing toleration",
+            ),
         ];
         for (pointer, value, want) in cases {
             let said = said(pointer, value);
-            assert!(said.len() == 1 && said[0].contains(want), "{pointer}: {said:?}");
+            assert!(
+                said.len() == 1 && said[0].contains(want),
+                "{pointer}: {said:?}"
+            );
         }
     }
 
@@ -319,7 +372,10 @@ mod tests {
         let mut twice = new.clone();
         twice["spec"]["ephemeralContainers"][0]["name"] = "c".into();
         let said = added(&twice, &old);
-        assert!(said[0].problem.contains("Duplicate value: \"c\""), "{said:?}");
+        assert!(
+            said[0].problem.contains("Duplicate value: \"c\""),
+            "{said:?}"
+        );
     }
 
     #[test]
@@ -330,6 +386,9 @@ mod tests {
         new["spec"]["containers"][0]["image"] = "b".into();
         restore(&mut new, &old, Part::Other("resize"));
         assert_eq!(new["spec"]["containers"][0]["image"], "a:1");
-        assert_eq!(new["spec"]["containers"][0]["resources"]["limits"]["cpu"], "1");
+        assert_eq!(
+            new["spec"]["containers"][0]["resources"]["limits"]["cpu"],
+            "1"
+        );
     }
 }

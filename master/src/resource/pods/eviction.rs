@@ -16,16 +16,23 @@ pub fn options(eviction: &Value, namespace: &str, pod: &str) -> Result<Value, Ap
             at(eviction, "/kind")
         )));
     }
-    let (name, home) = (crate::meta::name(eviction), crate::meta::namespace(eviction));
+    let (name, home) = (
+        crate::meta::name(eviction),
+        crate::meta::namespace(eviction),
+    );
     if !name.is_empty() && name != pod {
-        return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
+        return Err(ApiError::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
     }
     if !home.is_empty() && home != namespace {
         return Err(ApiError::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    let options = eviction.get("deleteOptions").filter(|options| options.is_object());
+    let options = eviction
+        .get("deleteOptions")
+        .filter(|options| options.is_object());
     Ok(options.cloned().unwrap_or_else(|| json!({})))
 }
 

@@ -7,7 +7,9 @@ use serde_json::Value;
 pub(super) fn cells(pod: &Value, now: i64) -> Vec<Value> {
     let seen = Seen::of(pod);
     let nominated = at(pod, "/status/nominatedNodeName");
-    let address = list(pod, "/status/podIPs").first().map(|one| at(one, "/ip"));
+    let address = list(pod, "/status/podIPs")
+        .first()
+        .map(|one| at(one, "/ip"));
     let address = address.unwrap_or_else(|| at(pod, "/status/podIP"));
     vec![
         meta::name(pod).into(),
@@ -86,13 +88,21 @@ impl Seen {
     fn inits(&mut self, pod: &Value) -> bool {
         let specs = list(pod, "/spec/initContainers");
         let sidecar = |status: &Value| {
-            let spec = specs.iter().find(|one| one.get("name") == status.get("name"));
+            let spec = specs
+                .iter()
+                .find(|one| one.get("name") == status.get("name"));
             spec.is_some_and(|one| at(one, "/restartPolicy") == "Always")
         };
-        self.total += specs.iter().filter(|one| at(one, "/restartPolicy") == "Always").count();
+        self.total += specs
+            .iter()
+            .filter(|one| at(one, "/restartPolicy") == "Always")
+            .count();
         let mut waits = None;
         let (mut sidecars, mut last_of_sidecars) = (0, None);
-        for (index, status) in list(pod, "/status/initContainerStatuses").iter().enumerate() {
+        for (index, status) in list(pod, "/status/initContainerStatuses")
+            .iter()
+            .enumerate()
+        {
             let beside = sidecar(status);
             if waits.is_none() || beside {
                 self.count(status);
@@ -203,10 +213,18 @@ mod tests {
             "lastState": {"terminated": {"finishedAt": "2026-01-01T00:00:00Z"}}});
         let done = json!({"name": "b", "restartCount": 1, "state": {"terminated": {"reason": "Completed", "exitCode": 0}}});
         let ready = json!([{"type": "Ready", "status": "True"}]);
-        let status = json!({"phase": "Running", "containerStatuses": [run, done], "conditions": ready});
-        assert_eq!(row(two(), status.clone()), ["1/2", "Completed", "3 (10s ago)"].map(|word| {
-            if word == "Completed" { "Running".to_owned() } else { word.to_owned() }
-        }));
+        let status =
+            json!({"phase": "Running", "containerStatuses": [run, done], "conditions": ready});
+        assert_eq!(
+            row(two(), status.clone()),
+            ["1/2", "Completed", "3 (10s ago)"].map(|word| {
+                if word == "Completed" {
+                    "Running".to_owned()
+                } else {
+                    word.to_owned()
+                }
+            })
+        );
         let mut not = status;
         not["conditions"] = json!([]);
         assert_eq!(row(two(), not)[1], "NotReady");
@@ -215,7 +233,10 @@ mod tests {
     #[test]
     fn of_pods_that_wait_or_ended() {
         let wait = |reason: &str| json!({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": reason}}}]});
-        assert_eq!(row(two(), json!({"phase": "Pending"})), ["0/2", "Pending", "0"]);
+        assert_eq!(
+            row(two(), json!({"phase": "Pending"})),
+            ["0/2", "Pending", "0"]
+        );
         assert_eq!(row(two(), wait("ImagePullBackOff"))[1], "ImagePullBackOff");
         let end = json!({"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"exitCode": 3}}}]});
         assert_eq!(row(two(), end)[1], "ExitCode:3");
@@ -227,11 +248,29 @@ mod tests {
     fn of_pods_that_begin() {
         let spec = json!({"containers": [{"name": "a"}], "initContainers": [{"name": "i"}, {"name": "j"},
             {"name": "s", "restartPolicy": "Always"}]});
-        let at = |states: Value| row(spec.clone(), json!({"phase": "Pending", "initContainerStatuses": states}));
-        assert_eq!(at(json!([{"name": "i", "state": {"waiting": {"reason": "PodInitializing"}}}])), ["0/2", "Init:0/3", "0"]);
+        let at = |states: Value| {
+            row(
+                spec.clone(),
+                json!({"phase": "Pending", "initContainerStatuses": states}),
+            )
+        };
+        assert_eq!(
+            at(json!([{"name": "i", "state": {"waiting": {"reason": "PodInitializing"}}}])),
+            ["0/2", "Init:0/3", "0"]
+        );
         let done = json!({"name": "i", "state": {"terminated": {"exitCode": 0}}});
-        assert_eq!(at(json!([done, {"name": "j", "state": {"running": {}}}]))[1], "Init:1/3");
-        assert_eq!(at(json!([{"name": "i", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}]))[1], "Init:Error");
-        assert_eq!(at(json!([{"name": "i", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]))[1], "Init:CrashLoopBackOff");
+        assert_eq!(
+            at(json!([done, {"name": "j", "state": {"running": {}}}]))[1],
+            "Init:1/3"
+        );
+        assert_eq!(
+            at(json!([{"name": "i", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}]))
+                [1],
+            "Init:Error"
+        );
+        assert_eq!(
+            at(json!([{"name": "i", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]))[1],
+            "Init:CrashLoopBackOff"
+        );
     }
 }

@@ -11,7 +11,10 @@ pub(in super::super) fn default_spec(object: &mut Value, pointer: &str) {
         return;
     };
     // The old name of a field that both old and new clients read.
-    let (new, old) = (at(spec, "/serviceAccountName").to_owned(), at(spec, "/serviceAccount").to_owned());
+    let (new, old) = (
+        at(spec, "/serviceAccountName").to_owned(),
+        at(spec, "/serviceAccount").to_owned(),
+    );
     checks::set(spec, "serviceAccountName", old);
     if !new.is_empty() {
         spec["serviceAccount"] = new.into();
