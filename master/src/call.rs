@@ -93,3 +93,59 @@ impl Call {
             .filter(|value| !value.is_empty())
     }
 }
+
+impl User {
+    /// The master itself: its controllers and edges may do everything.
+    #[must_use]
+    pub fn master() -> Self {
+        User {
+            name: "system:apiserver".to_owned(),
+            groups: vec!["system:masters".to_owned()],
+            ..User::default()
+        }
+    }
+}
+
+impl Call {
+    /// About all objects of a resource; for programs inside the master, and the start of every other call.
+    #[must_use]
+    pub fn new(user: User, verb: Verb, group: &str, version: &str, resource: &str) -> Self {
+        Call {
+            user,
+            verb,
+            group: group.to_owned(),
+            version: version.to_owned(),
+            resource: resource.to_owned(),
+            subresource: String::new(),
+            namespace: String::new(),
+            name: String::new(),
+            rest: String::new(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+        }
+    }
+    /// About those in a namespace.
+    #[must_use]
+    pub fn within(mut self, namespace: &str) -> Self {
+        namespace.clone_into(&mut self.namespace);
+        self
+    }
+    /// About the object of this name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+    /// About this subresource.
+    #[must_use]
+    pub fn sub(mut self, subresource: &str) -> Self {
+        subresource.clone_into(&mut self.subresource);
+        self
+    }
+    /// With one more query parameter.
+    #[must_use]
+    pub fn with(mut self, parameter: &str, value: &str) -> Self {
+        self.query.push((parameter.to_owned(), value.to_owned()));
+        self
+    }
+}

@@ -18,6 +18,7 @@ pub mod connect;
 pub mod error;
 pub mod list;
 pub mod meta;
+pub mod registry;
 pub mod render;
 pub mod resource;
 pub mod select;
