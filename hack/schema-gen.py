@@ -347,6 +347,8 @@ class Generator:
         strategy = ",".join(marked.get("patchStrategy", []))
         if "merge" in strategy.split(","):
             flags.append("merge=" + marked.get("patchMergeKey", [""])[0])
+        if strategy == "replace":
+            flags.append("replace")
         if "retainKeys" in strategy:
             flags.append("retainKeys")
         if kinds := marked.get("listType"):
@@ -383,7 +385,7 @@ class Generator:
 HEAD = """\
 # The types of Kubernetes' objects. Written by hack/schema-gen.py from the crates k8s-openapi (names, shapes) and
 # k8s-pb (protobuf tags, markers), both Apache-2.0; do not edit.
-# =type [atomic] / @group/version/kind / field tag[.tag inside an embedded message] shape [? ! merge=key retainKeys atomic set map=keys default=json]
+# =type [atomic] / @group/version/kind / field tag[.tag inside an embedded message] shape [? ! merge=key replace retainKeys atomic set map=keys default=json]
 # shapes: s string, i int32, l int64, n number, b boolean, B bytes, t time, T microseconds too, q quantity, x int or string, * anything,
 # [ list of, { map of; else a type. ! required; ? its zero is not the same as its absence.
 """

@@ -32,6 +32,7 @@ pub mod labels;
 pub mod manifest;
 pub mod names;
 mod node;
+pub mod patch;
 pub mod proto;
 pub mod qos;
 pub mod quantity;

@@ -120,6 +120,8 @@ pub struct Merge {
     pub patch_key: Option<Arc<str>>,
     /// A strategic merge patch merges a list of plain values (`patchStrategy=merge` without a key).
     pub patch_set: bool,
+    /// A strategic merge patch replaces the object as a whole (`patchStrategy=replace`).
+    pub patch_replace: bool,
     /// `patchStrategy=retainKeys`.
     pub retain_keys: bool,
     /// For server-side apply.

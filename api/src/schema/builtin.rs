@@ -122,6 +122,7 @@ fn read_flag(flag: &str, field: &mut Field, names: &mut Names) -> Option<()> {
         "?" => field.zero_counts = true,
         "merge" if value.is_empty() => merge.patch_set = true,
         "merge" => merge.patch_key = Some(names.shared(value)),
+        "replace" => merge.patch_replace = true,
         "retainKeys" => merge.retain_keys = true,
         "atomic" => merge.list = ListKind::Atomic,
         "granular" => merge.list = ListKind::Granular,
