@@ -20,16 +20,26 @@ pub fn rkubelet_path() -> PathBuf {
     if let Some(path) = std::env::var_os("RKUBELET") {
         return path.into();
     }
+    beside("rkubelet")
+}
+
+/// A program that was built beside the tests.
+///
+/// # Panics
+/// When it has not been built.
+pub(crate) fn beside(program: &str) -> PathBuf {
     let own = std::env::current_exe().expect("the test's own path");
     // target/debug/deps/e2e-0123 -> target/debug/rkubelet
     let beside = own
         .parent()
         .and_then(Path::parent)
-        .map(|dir| dir.join("rkubelet"));
+        .map(|dir| dir.join(program));
     let beside = beside.filter(|path| path.exists());
-    beside.expect(
-        "rkubelet has not been built; run `cargo build --workspace --bins` first, or hack/test.sh",
-    )
+    beside.unwrap_or_else(|| {
+        panic!(
+            "{program} has not been built; run `cargo build --workspace --bins` first, or hack/test.sh"
+        )
+    })
 }
 
 /// So much of the agent's log is shown of a failed test, in bytes.
