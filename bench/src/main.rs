@@ -9,6 +9,7 @@ mod elf;
 mod image;
 mod kubelet;
 mod machine;
+mod master;
 mod oci;
 mod pod;
 mod podman;
@@ -47,7 +48,7 @@ struct Args {
     /// Measured runs of each contestant [default: each suite's own number]
     #[arg(long, value_name = "N")]
     runs: Option<usize>,
-    /// Only this table of the suite `serve`: one, idle or many
+    /// Only this table of the suite `serve` (one, idle, many) or `master` (start, writes, lists, watchers, held)
     #[arg(long, value_name = "TABLE")]
     only: Option<String>,
     /// Write the tables as Markdown as well
@@ -73,6 +74,8 @@ enum Suite {
     Size,
     /// The daemon: manifests dropped, many pods at once, idleness, adoption
     Serve,
+    /// The master: start, single objects, lists, watchers, a hundred thousand pods
+    Master,
     /// rkubelet images pull against podman pull and tar
     Pull,
 }
@@ -146,6 +149,7 @@ fn measure(args: &Args) -> Result<Vec<Table>> {
             Suite::Run => run::suite(&bed, &settings),
             Suite::Size => size::suite(&bed, &settings),
             Suite::Serve => serve::suite(&bed, &settings),
+            Suite::Master => master::suite(&bed, &settings),
             Suite::Pull => pull::suite(&bed, &settings),
             Suite::Pod => pod::suite(&bed, &settings),
         };

@@ -74,19 +74,28 @@ pub(crate) struct Check {
     pub value: Result<f64, String>,
     /// Of both numbers.
     pub unit: Unit,
-    /// Not more than this.
+    /// Not more than this; or, with `least`, not less.
     pub limit: f64,
+    /// See `limit`.
+    pub least: bool,
 }
 
 impl Check {
     /// Whether it could be measured and is over the limit.
     pub(crate) fn is_short(&self) -> bool {
-        self.value.as_ref().is_ok_and(|value| *value > self.limit)
+        self.value.as_ref().is_ok_and(|value| !self.holds(*value))
+    }
+
+    fn holds(&self, value: f64) -> bool {
+        match self.least {
+            true => value >= self.limit,
+            false => value <= self.limit,
+        }
     }
 
     fn verdict(&self) -> &'static str {
         match &self.value {
-            Ok(value) if *value <= self.limit => "PASS",
+            Ok(value) if self.holds(*value) => "PASS",
             Ok(_) => "short",
             Err(_) => "skip",
         }
@@ -97,7 +106,8 @@ impl Check {
             Ok(value) => self.unit.show(*value),
             Err(why) => why.clone(),
         };
-        let limit = format!("<= {}", self.unit.show(self.limit));
+        let sign = if self.least { ">=" } else { "<=" };
+        let limit = format!("{sign} {}", self.unit.show(self.limit));
         [self.what.clone(), value, limit, self.verdict().to_owned()]
     }
 }
@@ -155,7 +165,16 @@ impl Table {
             value: self.median(name, metric),
             unit,
             limit,
+            least: false,
         });
+    }
+
+    /// A limit that the median of a contestant's metric is to reach.
+    pub(crate) fn at_least(&mut self, name: &str, metric: usize, unit: Unit, limit: f64) {
+        self.limit(name, metric, unit, limit);
+        if let Some(check) = self.checks.last_mut() {
+            check.least = true;
+        }
     }
 
     /// A limit on the ratio of two contestants' medians.
@@ -170,6 +189,7 @@ impl Table {
             value,
             unit: Unit::Ratio,
             limit,
+            least: false,
         });
     }
 
