@@ -1,11 +1,23 @@
 //! What the registry must know of a kind of object: its names, its defaults and rules, its columns. One file each.
+mod bindings;
 mod cells;
 mod checks;
 mod configmaps;
-mod namespaces;
+mod endpoints;
+mod endpointslices;
+mod events;
+mod leases;
+mod limitranges;
+pub(crate) mod namespaces;
 mod nodes;
 pub mod pods;
+mod podtemplates;
+mod replicationcontrollers;
+mod resourcequotas;
+mod scale;
 mod secrets;
+pub(crate) mod serviceaccounts;
+mod services;
 mod settings;
 
 pub use settings::Settings;
@@ -262,12 +274,24 @@ pub fn all() -> Vec<Arc<dyn Resource>> {
 
 /// Every kind there is.
 #[must_use]
-pub fn with(_settings: &Settings) -> Vec<Arc<dyn Resource>> {
+pub fn with(settings: &Settings) -> Vec<Arc<dyn Resource>> {
     vec![
+        Arc::new(bindings::Bindings),
         Arc::new(configmaps::ConfigMaps),
+        Arc::new(endpoints::Endpoints),
+        Arc::new(events::Events::core(settings.event_ttl)),
+        Arc::new(limitranges::LimitRanges),
         Arc::new(namespaces::Namespaces),
         Arc::new(nodes::Nodes),
         Arc::new(pods::Pods),
+        Arc::new(podtemplates::PodTemplates),
+        Arc::new(replicationcontrollers::ReplicationControllers),
+        Arc::new(resourcequotas::ResourceQuotas),
         Arc::new(secrets::Secrets),
+        Arc::new(serviceaccounts::ServiceAccounts),
+        Arc::new(services::Services::new(settings)),
+        Arc::new(leases::Leases),
+        Arc::new(endpointslices::EndpointSlices),
+        Arc::new(events::Events::new(settings.event_ttl)),
     ]
 }

@@ -2,7 +2,7 @@
 use super::Column;
 use serde_json::Value;
 
-pub(super) use crate::table::{AGE, NAME, NONE, age as human, since};
+pub(super) use crate::table::{AGE, GENERIC, NAME, NONE, age as human, generic_row, since};
 
 /// A column of text.
 pub(super) const fn text(name: &'static str, description: &'static str) -> Column {
@@ -92,5 +92,29 @@ pub(super) fn or_none(text: impl Into<String>) -> String {
         NONE.to_owned()
     } else {
         text
+    }
+}
+
+/// The names of the containers of a pod's spec.
+pub(super) fn containers(object: &Value, spec: &str) -> String {
+    of_containers(object, spec, "/name")
+}
+
+/// The images of the containers of a pod's spec.
+pub(super) fn images(object: &Value, spec: &str) -> String {
+    of_containers(object, spec, "/image")
+}
+
+fn of_containers(object: &Value, spec: &str, field: &str) -> String {
+    let all = list(object, &format!("{spec}/containers")).iter();
+    all.map(|one| at(one, field)).collect::<Vec<_>>().join(",")
+}
+
+/// The first three of many, and how many more there are.
+pub(super) fn first_three(all: &[String]) -> String {
+    const SHOWN: usize = 3;
+    match all.len().checked_sub(SHOWN) {
+        None | Some(0) => all.join(","),
+        Some(more) => format!("{} + {more} more...", all[..SHOWN].join(",")),
     }
 }

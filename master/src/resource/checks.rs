@@ -90,3 +90,46 @@ pub(super) fn set(object: &mut Value, name: &str, default: impl Into<Value>) {
         map.insert(name.to_owned(), default.into());
     }
 }
+
+/// Sets a member that is a map where there is none, or an empty one.
+pub(super) fn set_map(object: &mut Value, name: &str, default: &Value) {
+    let Some(map) = object.as_object_mut() else {
+        return;
+    };
+    let unset = match map.get(name) {
+        None | Some(Value::Null) => true,
+        Some(Value::Object(map)) => map.is_empty(),
+        Some(_) => false,
+    };
+    if unset {
+        map.insert(name.to_owned(), default.clone());
+    }
+}
+
+/// A number that must not be below 0.
+pub(super) fn not_negative(object: &Value, pointer: &str, errors: &mut Vec<FieldError>) {
+    let number = super::cells::number(object, pointer);
+    if number < 0 {
+        let path = pointer.trim_start_matches('/').replace('/', ".");
+        let why = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid(path, number, why));
+    }
+}
+
+/// A port's number.
+pub(super) fn port(number: i64, path: &str, errors: &mut Vec<FieldError>) {
+    if !(1..=65535).contains(&number) {
+        let why = "must be between 1 and 65535, inclusive";
+        errors.push(FieldError::invalid(path, number, why));
+    }
+}
+
+/// A port's protocol.
+pub(super) fn protocol(protocol: &str, path: &str, errors: &mut Vec<FieldError>) {
+    const KNOWN: &[&str] = &["SCTP", "TCP", "UDP"];
+    if protocol.is_empty() {
+        errors.push(FieldError::required(path, ""));
+    } else if !KNOWN.contains(&protocol) {
+        errors.push(FieldError::unsupported(path, protocol, KNOWN));
+    }
+}

@@ -2,6 +2,7 @@
 use super::super::cells::at;
 use super::super::checks;
 use k8s_openapi::api::core::v1::PodSpec;
+use rkube_api::names::Form;
 use rkube_api::validate::FieldError;
 use serde_json::Value;
 
@@ -36,4 +37,27 @@ pub(in super::super) fn check_spec(spec: Option<&Value>, path: &str) -> Vec<Fiel
         Ok(spec) => rkube_api::validate::pod_spec(&spec, path),
         Err(wrong) => vec![wrong],
     }
+}
+
+/// What is wrong with a template of pods: its labels, and its spec.
+pub(in super::super) fn check(template: Option<&Value>, path: &str) -> Vec<FieldError> {
+    let Some(template) = template.filter(|template| template.is_object()) else {
+        return vec![FieldError::required(path, "")];
+    };
+    let mut errors = Vec::new();
+    let labels = template
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object);
+    for (key, value) in labels.into_iter().flatten() {
+        let value = value.as_str().unwrap_or_default();
+        let path = format!("{path}.metadata.labels");
+        if let Some(why) = Form::LabelKey.kubernetes(key) {
+            errors.push(FieldError::invalid(path.clone(), key, why));
+        }
+        if let Some(why) = Form::LabelValue.kubernetes(value) {
+            errors.push(FieldError::invalid(path, value, why));
+        }
+    }
+    errors.extend(check_spec(template.get("spec"), &format!("{path}.spec")));
+    errors
 }
