@@ -127,18 +127,18 @@ impl Feed {
                 return Err(StoreError::Unavailable("its watch ended".to_owned()));
             }
             let mut failed = None;
-            let good = batches
+            let good: Vec<Batch> = batches
                 .drain(..)
                 .map_while(|batch| batch.map_err(|err| failed = Some(err)).ok())
                 .collect();
-            self.apply(good);
+            self.apply(&good);
             if let Some(err) = failed {
                 return Err(err);
             }
         }
     }
 
-    fn apply(&mut self, batches: Vec<Batch>) {
+    fn apply(&mut self, batches: &[Batch]) {
         let Some(last) = batches.last() else { return };
         let revision = last.revision;
         let mut changes: BTreeMap<&'static str, Vec<Arc<Object>>> = BTreeMap::new();

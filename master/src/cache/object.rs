@@ -57,7 +57,7 @@ pub struct Object {
     /// The line of the event that brought it; `bytes` is a part of it.
     line: Bytes,
     kind: Kind,
-    labels: OnceLock<Box<BTreeMap<String, String>>>,
+    labels: OnceLock<BTreeMap<String, String>>,
     fields: OnceLock<Box<[FieldsOf]>>,
 }
 
@@ -162,11 +162,8 @@ impl Object {
         }
         self.labels.get_or_init(|| {
             let whole = serde_json::from_slice::<Whole>(&self.bytes).ok();
-            Box::new(
-                whole
-                    .and_then(|whole| whole.metadata.labels)
-                    .unwrap_or_default(),
-            )
+            let labels = whole.and_then(|whole| whole.metadata.labels);
+            labels.unwrap_or_default()
         })
     }
 

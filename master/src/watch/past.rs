@@ -37,12 +37,9 @@ impl Past {
             return Ok(None);
         }
         let read = tokio::time::timeout(PATIENCE, self.read()).await;
-        let batch = match read {
-            Ok(Ok(batch)) => batch,
-            Ok(Err(_)) | Err(_) => {
-                // Whatever it is: the client reads all anew.
-                return Err(too_old(self.after, self.floor));
-            }
+        let Ok(Ok(batch)) = read else {
+            // Whatever it is: the client reads all anew.
+            return Err(too_old(self.after, self.floor));
         };
         self.after = batch.revision;
         let floor = self.floor;
