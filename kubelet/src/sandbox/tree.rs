@@ -3,37 +3,28 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Children may have children faster than one look sees.
-const LOOKS: usize = 5;
-
 /// Kills all that descends from `root`, which must be stopped so that it cannot start more. What has left the family, as
 /// daemons do, is left alone.
 pub(super) fn kill_descendants(root: u32) {
-    for _ in 0..LOOKS {
-        let mut family = BTreeSet::from([root]);
-        let mut new = vec![root];
-        while let Some(parent) = new.pop() {
-            new.extend(
-                children(parent)
-                    .into_iter()
-                    .filter(|child| family.insert(*child)),
-            );
+    let mut family = BTreeSet::new();
+    let mut new = children(root);
+    while let Some(parent) = new.pop() {
+        if family.insert(parent) {
+            // No fork completes once a signal is pending: the children that are seen now are all that there will be.
+            send(parent, Signal::STOP);
+            new.extend(children(parent));
         }
-        family.remove(&root);
-        if family.is_empty() {
-            return;
-        }
-        for pid in family {
-            kill(pid);
-        }
+    }
+    for pid in family {
+        send(pid, Signal::KILL);
     }
 }
 
-fn kill(pid: u32) {
+fn send(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     // One that has ended meanwhile has no pidfd, or one that cannot be signalled.
     if let Some(Ok(process)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
-        let _ = pidfd_send_signal(process, Signal::KILL);
+        let _ = pidfd_send_signal(process, signal);
     }
 }
 
@@ -58,38 +49,91 @@ fn children(pid: u32) -> Vec<u32> {
 /// Whether it has not ended; one that waits to be reaped has.
 fn lives(pid: u32) -> bool {
     let stat = std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/stat")));
-    // `pid (name) state ...`; a name may hold anything.
-    let state = stat.ok().and_then(|stat| {
-        let (_, rest) = stat.rsplit_once(')')?;
-        rest.trim_start().chars().next()
-    });
-    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    stat.is_ok_and(|stat| is_of_living(&stat))
+}
+
+/// What proc(5) says in `/proc/<pid>/stat`: `pid (name) state ...`, where a name may hold anything.
+fn is_of_living(stat: &str) -> bool {
+    let mut fields = stat
+        .rsplit_once(')')
+        .map_or("", |(_, rest)| rest)
+        .split_whitespace();
+    match fields.next() {
+        None | Some("X") => false,
+        // The first thread has ended; others may go on. Their number is the 20th field of all.
+        Some("Z") => fields.nth(16).is_some_and(|threads| threads != "1"),
+        Some(_) => true,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use std::io::{BufRead, BufReader};
-    use std::process::{Command, Stdio};
+    use std::os::fd::OwnedFd;
+    use std::process::{Child, Command, Stdio};
+    use std::time::Duration;
+
+    /// A shell with a child and a grandchild; all of them end with this value.
+    struct Family {
+        shell: Child,
+        grandchild: (u32, OwnedFd),
+    }
+
+    impl Family {
+        fn start() -> Self {
+            let script = "sh -c 'sleep 1000 & echo $! ; wait' & wait";
+            let mut shell = Command::new("sh")
+                .args(["-c", script])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            let mut out = BufReader::new(shell.stdout.take().unwrap());
+            out.read_line(&mut line).unwrap();
+            let pid = line.trim().parse().unwrap();
+            let process = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+            let process = pidfd_open(process, PidfdFlags::empty()).unwrap();
+            Family {
+                shell,
+                grandchild: (pid, process),
+            }
+        }
+    }
+
+    impl Drop for Family {
+        fn drop(&mut self) {
+            let _ = pidfd_send_signal(&self.grandchild.1, Signal::KILL);
+            let _ = self.shell.kill();
+            let _ = self.shell.wait();
+        }
+    }
 
     #[test]
     fn grandchildren_die_too() {
-        let script = "sh -c 'sleep 1000 & echo $! ; wait' & wait";
-        let mut shell = Command::new("sh")
-            .args(["-c", script])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut out = BufReader::new(shell.stdout.take().unwrap());
-        out.read_line(&mut line).unwrap();
-        let grandchild: u32 = line.trim().parse().unwrap();
-        assert!(lives(grandchild));
-        kill_descendants(shell.id());
-        // The pipe ends with the last of them.
-        shell.kill().unwrap();
-        shell.wait().unwrap();
-        assert_eq!(out.read_line(&mut line).unwrap(), 0);
-        assert!(!lives(grandchild));
+        let family = Family::start();
+        let (pid, process) = &family.grandchild;
+        assert!(lives(*pid));
+        kill_descendants(family.shell.id());
+        // Its descriptor tells of its end, which follows the signal by a moment.
+        let most = Timespec::try_from(Duration::from_secs(30)).unwrap();
+        let ended = poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&most)).unwrap();
+        assert_eq!(ended, 1, "the grandchild lives on");
+        assert!(!lives(*pid));
+    }
+
+    #[test]
+    fn only_whole_processes_are_dead() {
+        let zeros = "0 ".repeat(16);
+        for (stat, alive) in [
+            (format!("7 (a) b) S {zeros}1 0"), true),
+            (format!("7 (sh) Z {zeros}1 0"), false),
+            (format!("7 (sh) Z {zeros}3 0"), true),
+            (format!("7 (sh) X {zeros}0 0"), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(is_of_living(&stat), alive, "{stat}");
+        }
     }
 }
