@@ -25,6 +25,10 @@ const START_WAIT: Duration = Duration::from_secs(10);
 const START_AGAIN: Duration = Duration::from_millis(100);
 /// How long an agent that finds nothing to do stays for whoever started it, who waits for its answer.
 const LINGER: Duration = Duration::from_secs(1);
+/// How soon an agent looks again at a pod that another process still has: twice as late each time.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The longest such wait. Who has a pod for longer ends it: a command, with its grace.
+const LOOK_AGAIN_MOST: Duration = Duration::from_secs(5);
 
 /// Runs until no detached pod needs it, or until a daemon takes over. Returns at once if another agent is there.
 ///
@@ -42,8 +46,9 @@ pub async fn serve(node: Node) -> io::Result<()> {
     let mut owes_answer_until = Some(tokio::time::Instant::now() + LINGER);
     loop {
         post.open()?;
-        look(&node, &mut workers)?;
-        while !workers.is_empty() || owes_answer_until.is_some() {
+        let mut held = look(&node, &mut workers)?;
+        let mut patience = LOOK_AGAIN;
+        while !workers.is_empty() || owes_answer_until.is_some() || held {
             let lingered = async {
                 match owes_answer_until {
                     Some(until) => tokio::time::sleep_until(until).await,
@@ -52,9 +57,15 @@ pub async fn serve(node: Node) -> io::Result<()> {
             };
             tokio::select! {
                 () = lingered => owes_answer_until = None,
+                () = tokio::time::sleep(patience), if held => {
+                    let last = patience >= LOOK_AGAIN_MOST;
+                    patience *= 2;
+                    held = look(&node, &mut workers)? && !last;
+                }
                 caller = post.next() => match caller? {
                     Caller::Look(answer) => {
-                        look(&node, &mut workers)?;
+                        held = look(&node, &mut workers)?;
+                        patience = LOOK_AGAIN;
                         answer.send("looked").await;
                         owes_answer_until = None;
                     }
@@ -62,6 +73,8 @@ pub async fn serve(node: Node) -> io::Result<()> {
                         tracing::info!("leaving: a daemon takes over");
                         post.close()?;
                         answer.send("leaving").await;
+                        // The daemon has the post once this returns, and takes the pods at once.
+                        workers.let_go().await;
                         return Ok(());
                     }
                 },
@@ -78,9 +91,10 @@ pub async fn serve(node: Node) -> io::Result<()> {
     }
 }
 
-/// Takes every detached pod that is not over and not looked after.
-pub(crate) fn look(node: &Node, workers: &mut Workers) -> io::Result<()> {
+/// Takes every detached pod that is not over and not looked after. Whether another process has one of them.
+fn look(node: &Node, workers: &mut Workers) -> io::Result<bool> {
     let (pods, broken) = node.paths.load_all()?;
+    let mut held = false;
     for err in broken {
         tracing::error!(%err, "cannot read a pod");
     }
@@ -90,13 +104,14 @@ pub(crate) fn look(node: &Node, workers: &mut Workers) -> io::Result<()> {
             continue;
         }
         match workers.take(pod) {
-            Ok(()) | Err(WorkerError::Owned { .. }) => {}
+            Ok(()) => {}
+            Err(WorkerError::Owned { .. }) => held = true,
             Err(err) => {
                 tracing::error!(uid, err = crate::error::chain(&err), "cannot take a pod up");
             }
         }
     }
-    Ok(())
+    Ok(held)
 }
 
 /// Makes sure that an agent or a daemon runs and has looked at the pods.

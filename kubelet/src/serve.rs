@@ -153,7 +153,7 @@ pub async fn run(
     server.close().await;
     finish(parts).await;
     let detached = manager.has_detached();
-    drop(manager);
+    manager.let_go().await;
     kubelet.problems.clear();
     if after == After::End && detached {
         agent::start(&kubelet.node.paths, &arguments)?;

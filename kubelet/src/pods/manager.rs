@@ -39,6 +39,8 @@ pub struct Manager {
     workers: Workers,
     deliveries: mpsc::Receiver<Delivery>,
     requests: mpsc::Receiver<Request>,
+    /// Pods that another process still has, which takes its time to end.
+    held: BTreeSet<String>,
     /// Whether pods were left out because enough were let in at a stretch.
     more: bool,
     /// Whether a pod waits for something that nothing tells of.
@@ -65,6 +67,7 @@ impl Manager {
             union,
             deliveries,
             requests,
+            held: BTreeSet::new(),
             more: false,
             waiting: false,
             patience: TRY_AGAIN,
@@ -128,6 +131,7 @@ impl Manager {
                 () = std::future::ready(()), if self.more => self.reconcile(),
                 () = tokio::time::sleep(self.patience), if self.waiting => {
                     let longer = (self.patience * 2).min(TRY_AGAIN_MOST);
+                    tokio::task::block_in_place(|| self.take_held());
                     self.reconcile();
                     self.patience = longer;
                 }
@@ -163,7 +167,10 @@ impl Manager {
     async fn hear(&mut self, caller: Caller) -> io::Result<()> {
         match caller {
             Caller::Look(answer) => {
-                tokio::task::block_in_place(|| self.look())?;
+                tokio::task::block_in_place(|| {
+                    self.take_held();
+                    self.look()
+                })?;
                 answer.send("looked").await;
                 self.reconcile();
             }
@@ -219,7 +226,7 @@ impl Manager {
             }
             self.more = false;
             self.let_in(&mut decision);
-            self.waiting = !decision.refused.is_empty();
+            self.waiting = !decision.refused.is_empty() || !self.held.is_empty();
             // Something has happened, unless it was the clock.
             self.patience = TRY_AGAIN;
             let listing = Listing {
@@ -319,12 +326,36 @@ impl Manager {
         node::fits(spec, others, &self.vitals.allocatable()).map_err(|misfit| misfit.message)
     }
 
+    /// Tries once more to take the pods that another process had.
+    fn take_held(&mut self) {
+        for uid in std::mem::take(&mut self.held) {
+            match self.node.paths.load(&uid) {
+                Ok(pod) if pod.state.phase.ended() => self.node.registry.put(pod),
+                Ok(pod) => self.take(pod),
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                    self.node.registry.remove(&uid);
+                }
+                Err(err) => tracing::error!(%err, "cannot read a pod's record"),
+            }
+        }
+    }
+
+    /// Lets go of all pods, which go on.
+    pub async fn let_go(mut self) {
+        self.workers.let_go().await;
+    }
+
     fn take(&mut self, pod: StoredPod) {
         let uid = pod.record.uid().to_owned();
         match self.workers.take(pod) {
             Ok(()) => {}
             Err(WorkerError::Owned { pod }) => {
-                tracing::warn!(uid, pod, "another rkubelet looks after this pod");
+                tracing::warn!(
+                    uid,
+                    pod,
+                    "another rkubelet looks after this pod; it is taken up when that lets go"
+                );
+                self.held.insert(uid);
             }
             Err(err) => {
                 tracing::error!(uid, err = crate::error::chain(&err), "cannot take a pod up");

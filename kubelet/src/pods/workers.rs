@@ -3,8 +3,12 @@ use crate::control::Command;
 use crate::state::{PodState, StoredPod};
 use crate::worker::{Node, Worker, WorkerError};
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
+
+/// How long a worker may take to let go of its pod: it does so between two steps.
+const LET_GO: Duration = Duration::from_secs(2);
 
 /// Pods that this process looks after.
 #[derive(Debug)]
@@ -91,6 +95,16 @@ impl Workers {
     pub fn try_next_end(&mut self) -> Option<Ended> {
         let joined = self.ends.try_join_next_with_id()?;
         Some(self.note_end(joined))
+    }
+
+    /// Lets go of all pods, which go on. Whoever is told of it afterwards finds nobody in its way.
+    pub async fn let_go(&mut self) {
+        let all = self.ends.shutdown();
+        if tokio::time::timeout(LET_GO, all).await.is_err() {
+            tracing::warn!("a worker does not let go of its pod");
+        }
+        self.running.clear();
+        self.tasks.clear();
     }
 
     fn note_end(&mut self, joined: Result<(Id, Outcome), JoinError>) -> Ended {

@@ -1,7 +1,8 @@
 //! The daemon: manifests become pods, pods outlive it, and one daemon takes over from another.
 use crate::support::{pod, sh, with};
 use rkube_tests::{Host, eventually};
-use rustix::process::Signal;
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// What a pod keeps, whoever looks after it.
@@ -91,6 +92,50 @@ fn detached_pods_go_from_hand_to_hand() {
     daemon.stop();
     assert!(host.agents().is_empty(), "there is nothing to look after");
     host.assert_no_pods(&uids);
+}
+
+/// Whoever lets go of a pod late, because it takes its time to end: the pod has somebody as soon as it is free.
+#[test]
+fn a_pod_that_another_process_still_has_is_taken_up_later() {
+    let Some(host) = Host::new() else { return };
+    host.detach(&long("d")).ok();
+    let pod = runs(&host, "d");
+    let own = host.run_root().join("pods").join(uid(&pod));
+    let hold = || {
+        let lock = std::fs::File::open(own.join("lock")).unwrap();
+        eventually(10, "the pod is free", || {
+            flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()
+        });
+        lock
+    };
+    let events = host
+        .root()
+        .join("pods")
+        .join(uid(&pod))
+        .join("events.jsonl");
+    let attended = |times: usize| {
+        eventually(20, "somebody takes it up", || {
+            let events = std::fs::read_to_string(&events).unwrap();
+            (events.matches("Adopted").count() == times).then_some(())
+        });
+    };
+    let agent = eventually(10, "an agent", || host.agents().first().copied());
+    kill_process(Pid::from_raw(agent).unwrap(), Signal::KILL).unwrap();
+    let lock = hold();
+    let daemon = host.serve(&[]);
+    eventually(10, "the daemon sees that it is taken", || {
+        daemon
+            .log()
+            .contains("another rkubelet looks after")
+            .then_some(())
+    });
+    drop(lock);
+    attended(1);
+    daemon.kill();
+    let lock = hold();
+    host.detach(&long("e")).ok();
+    drop(lock);
+    attended(2);
 }
 
 /// SIGHUP starts the daemon anew under the same pid; a mistake in the settings leaves it as it was.
