@@ -5,6 +5,7 @@ mod neighbours;
 pub use companions::Companions;
 pub(crate) use companions::References;
 
+use crate::lock::Lock;
 use crate::network;
 use crate::paths::{Paths, create_private};
 use crate::registry::Registry;
@@ -13,7 +14,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use neighbours::Neighbours;
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ pub fn check(paths: &Paths, pod: &Pod) -> Result<(), AdmitError> {
 #[derive(Debug)]
 pub struct Admission {
     pods: Neighbours,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Admission {

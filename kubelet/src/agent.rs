@@ -38,6 +38,7 @@ pub async fn serve(node: Node) -> io::Result<()> {
     // A session of its own: no terminal's hang-up and no Ctrl-C reaches it. It fails where that is so already.
     let _ = rustix::process::setsid();
     let Some(mut post) = Post::try_take(&node.paths)? else {
+        tracing::info!("ending: another rkubelet looks after the detached pods");
         return Ok(());
     };
     // An agent refuses nothing; this is of a daemon that was killed.

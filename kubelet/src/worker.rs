@@ -138,7 +138,7 @@ pub struct Worker {
     /// When the volumes with a limit on disk are measured next; none where none has one.
     disk_check: Option<Timestamp>,
     _server: Server,
-    _lock: std::fs::File,
+    _lock: crate::lock::Lock,
 }
 
 /// What ended a wait.

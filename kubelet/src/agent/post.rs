@@ -2,9 +2,9 @@
 //!
 //! A caller writes one word in a line and reads one line. `look`: read the pods' folder again. `leave`: let a daemon
 //! have the post; a daemon answers that it stays.
+use crate::lock::Lock;
 use crate::paths::Paths;
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -52,7 +52,7 @@ pub enum PostError {
 pub struct Post {
     paths: Paths,
     open: Option<Open>,
-    _lock: File,
+    _lock: Lock,
 }
 
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //! Only what our own trees name is touched. `kubepods` may hold pods of another kubelet, and nothing there says whose they
 //! are; but a pod's folder under /run is made before its cgroup and goes after it.
 use crate::events::{NodeEvent, NodeEvents};
+use crate::lock::Lock;
 use crate::network::NetworkError;
 use crate::paths::Paths;
 use crate::sandbox;
@@ -91,7 +92,7 @@ fn strangers(paths: &Paths) -> io::Result<BTreeSet<String>> {
 }
 
 /// The pod's lock, where nobody has it.
-fn free(paths: &Paths, uid: &str) -> Option<Option<std::fs::File>> {
+fn free(paths: &Paths, uid: &str) -> Option<Option<Lock>> {
     let dir = paths.pod_run(uid);
     if !dir.is_dir() {
         return Some(None);

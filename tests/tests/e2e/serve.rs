@@ -94,6 +94,29 @@ fn detached_pods_go_from_hand_to_hand() {
     host.assert_no_pods(&uids);
 }
 
+/// However soon one follows the other, nobody finds the pods still taken.
+#[test]
+fn hands_may_change_quickly() {
+    let Some(host) = Host::new() else { return };
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        host.detach(&long(name)).ok();
+    }
+    for round in 1..=10 {
+        eventually(10, "an agent", || host.agents().first().copied());
+        let daemon = host.serve(&[]);
+        eventually(10, "the daemon has them all", || {
+            let log = daemon.log();
+            assert!(
+                !log.contains("another rkubelet looks after"),
+                "{round}: {log}"
+            );
+            (log.matches("Adopted").count() == names.len()).then_some(())
+        });
+        daemon.stop();
+    }
+}
+
 /// Whoever lets go of a pod late, because it takes its time to end: the pod has somebody as soon as it is free.
 #[test]
 fn a_pod_that_another_process_still_has_is_taken_up_later() {
