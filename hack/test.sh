@@ -85,6 +85,9 @@ once_more() {
     local kept=() one
     for one in "${failed[@]}"; do [ "$one" = "$name" ] || kept+=("$one"); done
     failed=("${kept[@]}")
+  else
+    say "failed at the second try too; see $logs/$name-again.txt"
+    tail -n 60 "$logs/$name-again.txt"
   fi
 }
 

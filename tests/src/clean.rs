@@ -1,6 +1,6 @@
 //! Finding and removing whatever a host of a test left behind, without trusting `rkubelet` to do it.
 use crate::host::Host;
-use crate::wait::limit;
+use crate::wait::patience;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
@@ -173,7 +173,7 @@ pub(crate) fn leftovers(host: &Host, uids: &[String]) -> Vec<String> {
 /// Ends and removes all of it.
 pub(crate) fn everything(host: &Host) {
     let mut uids: BTreeSet<String> = host.uids().into_iter().collect();
-    let deadline = Instant::now() + limit(Duration::from_secs(10));
+    let deadline = Instant::now() + patience(10);
     loop {
         let left = processes(host);
         if left.is_empty() || Instant::now() > deadline {

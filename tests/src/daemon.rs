@@ -1,7 +1,7 @@
 //! The daemon of a host: `rkubelet serve`, watched; and its API by the socket that root has.
 use crate::host::Host;
 use crate::invocation::{Outcome, Running};
-use crate::wait::{eventually, limit};
+use crate::wait::{eventually, patience};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::io::{self, Read, Write};
@@ -226,7 +226,7 @@ impl Daemon {
 /// One request over a socket; all of the answer.
 fn ask(socket: &Path, method: &str, target: &str, body: &[u8]) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(limit(Duration::from_secs(30))))?;
+    stream.set_read_timeout(Some(patience(30)))?;
     write!(
         stream,
         "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\

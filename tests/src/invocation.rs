@@ -1,5 +1,5 @@
 //! Commands with a bound on their time: run to their end, or watched while they run.
-use crate::wait::{eventually, limit};
+use crate::wait::{eventually, patience};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -52,7 +52,7 @@ impl Invocation {
         self.command.env(name, value);
         self
     }
-    /// Another bound than a minute.
+    /// How long it should take, if that is not a minute ([`patience`]).
     #[must_use]
     pub fn within(mut self, seconds: u64) -> Self {
         self.seconds = seconds;
@@ -203,11 +203,12 @@ impl Running {
     #[track_caller]
     pub fn wait(mut self) -> Outcome {
         use std::os::unix::process::ExitStatusExt;
-        let seconds = self.seconds;
+        let patience = patience(self.seconds);
         assert!(
-            self.ends_within(limit(Duration::from_secs(seconds))),
-            "{} still runs after {seconds} s\n--- stdout\n{}\n--- stderr\n{}",
+            self.ends_within(patience),
+            "{} still runs after {} s\n--- stdout\n{}\n--- stderr\n{}",
             self.shown,
+            patience.as_secs(),
             self.stdout(),
             self.stderr()
         );
@@ -384,7 +385,7 @@ impl Stream {
     }
     /// All of it. A process that was left behind must not hold the pipe: that would be a leak worth failing for.
     fn finish(&mut self) -> String {
-        let deadline = std::time::Instant::now() + limit(Duration::from_secs(10));
+        let deadline = std::time::Instant::now() + patience(10);
         while !self.over() {
             assert!(
                 std::time::Instant::now() < deadline,

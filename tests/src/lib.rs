@@ -38,4 +38,4 @@ pub use master::{Master, client};
 pub use netns::{NetNs, http_get, udp_ask};
 pub use registry::{DockerRegistry, FixtureOn};
 pub use snapshot::Snapshot;
-pub use wait::{eventually, limit};
+pub use wait::{eventually, limit, patience};

@@ -15,18 +15,33 @@ pub fn limit(duration: Duration) -> Duration {
     duration * *factor
 }
 
-/// Looks until `found` is there.
+/// The least that is waited for a state: a busy machine can keep anything from its turn for longer than one expects.
+const LEAST: Duration = Duration::from_secs(30);
+
+/// How long a state that should be there within `seconds` is waited for. It bounds a test that fails, and is paid by no
+/// other: a test of how fast something is takes [`limit`].
+#[must_use]
+pub fn patience(seconds: u64) -> Duration {
+    limit((Duration::from_secs(seconds) * 3).max(LEAST))
+}
+
+/// Looks until `found` is there; that should take `seconds`, and may take longer ([`patience`]).
 ///
 /// # Panics
 /// When it is not in time; `what` says what was waited for.
 #[track_caller]
 pub fn eventually<T>(seconds: u64, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + limit(Duration::from_secs(seconds));
+    let patience = patience(seconds);
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(value) = found() {
             return value;
         }
-        assert!(Instant::now() < deadline, "not within {seconds} s: {what}");
+        assert!(
+            Instant::now() < deadline,
+            "not within {} s: {what}",
+            patience.as_secs()
+        );
         // The states looked at have nothing to wait on; a poll costs less than this pause.
         std::thread::park_timeout(Duration::from_millis(5));
     }
