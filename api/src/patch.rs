@@ -1,6 +1,7 @@
 //! Changes to objects as clients send them: JSON patch, merge patch, strategic merge patch, server-side apply.
 //!
 //! All of it is pure: values in, values out. What comes out need not fit its type; [`crate::strict::check`] sees to that.
+pub mod apply;
 pub mod json;
 pub mod merge;
 pub mod strategic;
