@@ -5,6 +5,8 @@
 //! (<https://etcd.io/docs/v3.6/learning/api/>).
 pub mod embedded;
 mod hub;
+#[cfg(test)]
+mod suite;
 
 use async_trait::async_trait;
 use bytes::Bytes;

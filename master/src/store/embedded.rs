@@ -275,6 +275,13 @@ mod tests {
         }
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn it_passes_the_suite() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(open(directory.path()).unwrap());
+        crate::store::suite::run(store).await;
+    }
+
     #[tokio::test]
     async fn what_was_written_is_there_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
