@@ -4,6 +4,7 @@
 //! they saw, and a watch tells every change after a revision once, in order, with nothing left out
 //! (<https://etcd.io/docs/v3.6/learning/api/>).
 pub mod embedded;
+pub mod etcd;
 mod hub;
 #[cfg(test)]
 mod suite;

@@ -3,7 +3,7 @@ use super::{Bed, PATIENCE};
 use crate::store::{Batch, Change, Guard, Range, Revision, Watch};
 
 /// The next batches up to a revision, without those of nothing; they have to come in order.
-pub(super) async fn until(watch: &mut Watch, revision: Revision) -> Vec<Batch> {
+pub(in crate::store) async fn until(watch: &mut Watch, revision: Revision) -> Vec<Batch> {
     let (mut batches, mut at) = (Vec::new(), 0);
     while at < revision {
         let batch = tokio::time::timeout(PATIENCE, watch.0.recv()).await;
