@@ -27,6 +27,7 @@
 mod decode;
 pub mod defaults;
 pub mod document;
+pub mod duration;
 pub mod expand;
 pub mod labels;
 pub mod manifest;

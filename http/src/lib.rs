@@ -7,12 +7,14 @@
 //! What a request means, and whether who asks may have it, is the server's own business.
 #![forbid(unsafe_code)]
 
+pub mod body;
 pub mod connection;
 mod error;
 pub mod file;
 pub mod lenient;
 pub mod listen;
 pub mod pki;
+pub mod sd;
 pub mod seats;
 mod stamp;
 pub mod tokens;

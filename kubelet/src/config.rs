@@ -3,15 +3,15 @@
 //! Field names are those of `kubelet.config.k8s.io/v1beta1` KubeletConfiguration where one exists; ours stand in a
 //! section of their own, `rkube`. Every default is the secure one.
 pub mod check;
-pub mod duration;
+
 pub mod flags;
 mod known;
 pub mod load;
 mod validate;
 
-pub use duration::GoDuration;
 pub use flags::Flags;
 pub use load::{ConfigError, Loaded, Remark, load};
+pub use rkube_api::duration::{self, GoDuration};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

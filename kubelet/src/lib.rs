@@ -29,7 +29,7 @@ pub mod pods;
 pub mod probe;
 pub mod registry;
 pub mod sandbox;
-pub mod sd;
+pub use rkube_http::sd;
 pub mod serve;
 pub mod server;
 pub mod source;

@@ -7,7 +7,6 @@
 //! ```
 //! Every wait is bounded (`connection.rs`), every queue limited (`seats.rs`), every body too (`body.rs`). What is refused says
 //! why as a v1 `Status`. Nothing here is needed for pods to run.
-pub mod body;
 pub mod caller;
 mod configz;
 mod files;
@@ -25,6 +24,7 @@ mod submit;
 mod tokens;
 
 pub use request_error::RequestError;
+pub use rkube_http::body;
 pub use rkube_http::pki::PkiError;
 pub use rkube_http::{Caller, Door};
 

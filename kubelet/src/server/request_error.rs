@@ -106,6 +106,12 @@ fn wants_json(asked: &HeaderMap) -> bool {
     })
 }
 
+impl From<rkube_http::body::BodyError> for RequestError {
+    fn from(err: rkube_http::body::BodyError) -> Self {
+        RequestError::new(err.code(), err.to_string())
+    }
+}
+
 impl IntoResponse for RequestError {
     fn into_response(self) -> Response {
         let mut response = self.code.into_response();

@@ -1,5 +1,4 @@
 //! Bodies of requests: so long, and no longer; in so much time, and no more.
-use super::request_error::RequestError;
 use axum::body::Body;
 use bytes::Bytes;
 use http::StatusCode;
@@ -9,6 +8,35 @@ use std::time::Duration;
 /// How long a client has to send it.
 const WAIT: Duration = Duration::from_secs(20);
 
+/// Why a body was not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// 413.
+    #[error("the body is larger than {} KiB", .limit / 1024)]
+    TooLarge {
+        /// How many bytes it may have.
+        limit: usize,
+    },
+    /// 408.
+    #[error("the body did not come within {} s", .0.as_secs())]
+    Late(Duration),
+    /// 400.
+    #[error("the body breaks off: {0}")]
+    Broken(String),
+}
+
+impl BodyError {
+    /// The code of the answer.
+    #[must_use]
+    pub fn code(&self) -> StatusCode {
+        match self {
+            BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::Late(_) => StatusCode::REQUEST_TIMEOUT,
+            BodyError::Broken(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
 /// How much of a body is taken that is of no use, and for how long.
 const DRAIN_LIMIT: usize = 64 * 1024;
 const DRAIN_WAIT: Duration = Duration::from_secs(1);
@@ -16,36 +44,27 @@ const DRAIN_WAIT: Duration = Duration::from_secs(1);
 /// The whole of it.
 ///
 /// # Errors
-/// 413 if it is larger, 408 if it does not come, 400 if it breaks off.
-pub async fn read(body: Body, limit: usize) -> Result<Bytes, RequestError> {
+/// It is larger, does not come, or breaks off.
+pub async fn read(body: Body, limit: usize) -> Result<Bytes, BodyError> {
     read_within(body, limit, WAIT).await
 }
 
-async fn read_within(body: Body, limit: usize, wait: Duration) -> Result<Bytes, RequestError> {
-    let too_large = || {
-        let message = format!("the body is larger than {} KiB", limit / 1024);
-        RequestError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
-    };
+async fn read_within(body: Body, limit: usize, wait: Duration) -> Result<Bytes, BodyError> {
     // One that says how large it is need not be read.
     let told = hyper::body::Body::size_hint(&body).lower();
     if told > limit as u64 {
-        return Err(too_large());
+        return Err(BodyError::TooLarge { limit });
     }
     match tokio::time::timeout(wait, Limited::new(body, limit).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(err)) if err.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(err)) => Err(RequestError::bad_request(format!(
-            "the body breaks off: {err}"
-        ))),
-        Err(_) => {
-            let message = format!("the body did not come within {} s", wait.as_secs());
-            Err(RequestError::new(StatusCode::REQUEST_TIMEOUT, message))
-        }
+        Ok(Err(err)) if err.is::<LengthLimitError>() => Err(BodyError::TooLarge { limit }),
+        Ok(Err(err)) => Err(BodyError::Broken(err.to_string())),
+        Err(_) => Err(BodyError::Late(wait)),
     }
 }
 
 /// Takes a little of a body that is of no use, so that whoever sends it hears the answer and not that the line is cut.
-pub(super) async fn drain(body: Body) {
+pub async fn drain(body: Body) {
     let _ = tokio::time::timeout(DRAIN_WAIT, Limited::new(body, DRAIN_LIMIT).collect()).await;
 }
 
@@ -54,7 +73,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn code(result: Result<Bytes, RequestError>) -> u16 {
+    fn code(result: Result<Bytes, BodyError>) -> u16 {
         result.map_or_else(|err| err.code().as_u16(), |_| 200)
     }
 

@@ -1,0 +1,157 @@
+//! The front of the API server: from a request to a call, and from what came of it to an answer.
+//!
+//! ```text
+//! request --who--> --route--> page | 2014's API | Call --may?--> --a place?--> registry, cache, kubelet --> answer
+//! ```
+//! Nothing a client sends ends in more than a `Status`: bodies are bounded, waits too, and a panic is an answer with 500.
+pub mod accept;
+mod answer;
+mod body;
+mod call;
+pub mod limits;
+mod pages;
+pub mod route;
+
+use crate::auth::{Authorizer, Decision, Identify, Wish, authorize, identify};
+use crate::cache::Caches;
+use crate::call::User;
+use crate::connect::Connector;
+use crate::error::ApiError;
+use crate::registry::Registry;
+use axum::Router;
+use axum::body::Body;
+use futures::FutureExt;
+use http::{Method, Request, Response, StatusCode};
+use limits::Limits;
+use rkube_http::Door;
+use route::{PathError, Route};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a request may take that does not last by its nature.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// All that requests are answered with.
+#[derive(Debug)]
+pub struct Front {
+    /// The objects.
+    pub registry: Arc<Registry>,
+    /// The objects in memory, for lists and watches.
+    pub caches: Arc<Caches>,
+    /// The way to kubelets, pods and services.
+    pub connector: Connector,
+    /// Who asks.
+    pub identify: Identify,
+    /// Whether they may.
+    pub authorizer: Authorizer,
+    /// How many at once.
+    pub limits: Limits,
+    /// Where the API is: `/api`.
+    pub prefix: String,
+    /// The key of service accounts' tokens, which others may check.
+    pub key: Arc<crate::auth::tokens::Key>,
+}
+
+/// Through which door requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// With TLS: who asks has to show who they are.
+    Secure,
+    /// 2014's plain port, of this host alone: everybody may do everything.
+    Unsecured,
+}
+
+impl Front {
+    /// The routes of one door.
+    pub fn router(self: &Arc<Self>, entrance: Entrance) -> Router {
+        let front = self.clone();
+        Router::new().fallback_service(tower::service_fn(move |request: Request<Body>| {
+            let front = front.clone();
+            async move { Ok::<_, std::convert::Infallible>(front.answer(request, entrance).await) }
+        }))
+    }
+
+    async fn answer(&self, request: Request<Body>, entrance: Entrance) -> Response<Body> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let served = AssertUnwindSafe(self.serve(request, entrance)).catch_unwind();
+        let response = served.await.unwrap_or_else(|_| {
+            tracing::error!(%method, path, "a panic; this is a bug");
+            Err(ApiError::internal(
+                "something went wrong in the server; its log says more",
+            ))
+        });
+        let response = response.unwrap_or_else(|error| answer::failure(&error));
+        tracing::debug!(%method, path, code = response.status().as_u16());
+        response
+    }
+
+    async fn serve(
+        &self,
+        request: Request<Body>,
+        entrance: Entrance,
+    ) -> Result<Response<Body>, ApiError> {
+        let path = request.uri().path().to_owned();
+        if let Some(page) = pages::open(self, request.method(), &path, request.uri().query()).await
+        {
+            return Ok(page);
+        }
+        let door = request.extensions().get::<Door>().cloned();
+        let user = match self.user(door, request.headers().clone(), entrance).await {
+            Ok(user) => user,
+            Err(error) => {
+                rkube_http::body::drain(request.into_body()).await;
+                return Err(error);
+            }
+        };
+        match route::route(&path, &self.prefix) {
+            Ok(Route::Page(path)) => {
+                let wish = Wish::page(request.method(), &path);
+                self.allowed(&user, &wish).await?;
+                pages::page(self, request.method(), &path)
+            }
+            Ok(Route::Old { .. }) => {
+                Ok(answer::text(StatusCode::NOT_FOUND, "404 page not found\n"))
+            }
+            Ok(Route::Resource(target)) => call::serve(self, request, *target, user).await,
+            Err(error) => refuse(error, request.method(), &path),
+        }
+    }
+
+    /// Who asks.
+    async fn user(
+        &self,
+        door: Option<Door>,
+        headers: http::HeaderMap,
+        entrance: Entrance,
+    ) -> Result<User, ApiError> {
+        if entrance == Entrance::Unsecured {
+            return Ok(identify::unsecured());
+        }
+        let door = door.ok_or_else(identify::unauthorized)?;
+        let user = self.identify.user(&door, &headers).await?;
+        user.ok_or_else(identify::unauthorized)
+    }
+
+    /// Lets nobody through who may not.
+    async fn allowed(&self, user: &User, wish: &Wish) -> Result<(), ApiError> {
+        match self.authorizer.decide(user, wish).await? {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(why) => Err(authorize::forbidden(user, wish, &why)),
+        }
+    }
+}
+
+/// An answer for a path that names nothing.
+fn refuse(error: PathError, method: &Method, path: &str) -> Result<Response<Body>, ApiError> {
+    tracing::debug!(%method, path, %error, "no such path");
+    match error {
+        PathError::Tricks => Err(ApiError::bad_request(error.to_string())),
+        PathError::Nothing => Err(ApiError::no_resource()),
+        PathError::TooLong => Err(ApiError::new(
+            StatusCode::URI_TOO_LONG,
+            "RequestURITooLong",
+            error.to_string(),
+        )),
+    }
+}

@@ -1,0 +1,153 @@
+//! A call to a resource: may it be, is there a place, then the part of the master that does it.
+use super::accept::{Accepted, Text, takes_gzip};
+use super::route::{self, Target};
+use super::{Front, PATIENCE, answer, body, limits};
+use crate::auth::Wish;
+use crate::call::{Call, User, Verb};
+use crate::connect::Connector;
+use crate::error::ApiError;
+use crate::resource::Resource;
+use crate::{list, watch};
+use axum::body::Body;
+use http::{Request, Response, StatusCode};
+use std::sync::Arc;
+
+/// Answers a request for a resource.
+pub(super) async fn serve(
+    front: &Front,
+    request: Request<Body>,
+    target: Target,
+    user: User,
+) -> Result<Response<Body>, ApiError> {
+    let query = route::query(request.uri())
+        .ok_or_else(|| ApiError::bad_request("the query cannot be read"))?;
+    let call = route::call(target, request.method(), query, request.headers(), user);
+    let mut call = call.ok_or_else(not_allowed)?;
+    let wish = Wish::of(&call, call.verb.as_str());
+    if let Err(error) = front.allowed(&call.user, &wish).await {
+        rkube_http::body::drain(request.into_body()).await;
+        return Err(error);
+    }
+    if Connector::takes(&call) {
+        if call.subresource != "log" {
+            call.verb = Verb::Connect;
+        }
+        return front.connector.serve(&call, request).await;
+    }
+    if call.verb == Verb::Watch {
+        return watched(front, &call).await;
+    }
+    let place = front.limits.enter(limits::writes(call.verb)).await?;
+    let gzip = takes_gzip(&call.headers);
+    let done = tokio::time::timeout(PATIENCE, dispatch(front, call, request)).await;
+    drop(place);
+    let response = done.unwrap_or_else(|_| Err(late()))?;
+    Ok(if gzip {
+        answer::packed(response).await
+    } else {
+        response
+    })
+}
+
+/// 405.
+pub(super) fn not_allowed() -> ApiError {
+    let message = "the server does not allow this method on the requested resource";
+    let mut error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
+    error.details = Some(serde_json::json!({}));
+    error
+}
+
+/// 504.
+fn late() -> ApiError {
+    let message = "request did not complete within the allowed duration";
+    let mut error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message);
+    error.retry_after = Some(1);
+    error
+}
+
+/// What the call is about; 404 where there is no such thing, 405 where that cannot be done with it.
+fn resource<'f>(front: &'f Front, call: &Call) -> Result<&'f Arc<dyn Resource>, ApiError> {
+    let resource = front.registry.resource_of(call)?;
+    let verb = call.verb.as_str();
+    let allowed = match call.subresource.as_str() {
+        "" => resource.verbs().contains(&verb),
+        name => {
+            let subs = resource.subresources();
+            let sub = subs.iter().find(|sub| sub.name == name);
+            sub.ok_or_else(ApiError::no_resource)?.verbs.contains(&verb)
+        }
+    };
+    let in_namespace = !call.namespace.is_empty();
+    if in_namespace && !resource.names().namespaced {
+        return Err(ApiError::no_resource());
+    }
+    let whole = matches!(call.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+    // An object of a namespace without its namespace is no object; all of all namespaces can only be looked at.
+    let lost = resource.names().namespaced
+        && !in_namespace
+        && (!whole || call.verb == Verb::DeleteCollection);
+    match (allowed && !lost, lost && !call.name.is_empty()) {
+        (true, _) => Ok(resource),
+        (false, true) => Err(ApiError::no_resource()),
+        (false, false) => Err(not_allowed()),
+    }
+}
+
+async fn watched(front: &Front, call: &Call) -> Result<Response<Body>, ApiError> {
+    let resource = resource(front, call)?;
+    let accepted = Accepted::of(call)?;
+    let body = watch::watch(&front.caches, resource, call, accepted.form).await?;
+    Ok(answer::json(StatusCode::OK, body))
+}
+
+async fn dispatch(
+    front: &Front,
+    call: Call,
+    request: Request<Body>,
+) -> Result<Response<Body>, ApiError> {
+    let resource = resource(front, &call)?;
+    let accepted = Accepted::of(&call)?;
+    let registry = &front.registry;
+    let done = match call.verb {
+        Verb::List => return listed(front, resource, &call, accepted).await,
+        Verb::Get => registry.get(&call).await,
+        Verb::Create => {
+            let body = body::object(resource, &call, request.into_body()).await?;
+            registry.create(&call, body).await
+        }
+        Verb::Update => {
+            let body = body::object(resource, &call, request.into_body()).await?;
+            registry.update(&call, body).await
+        }
+        Verb::Patch => return Err(body::unsupported("application/json-patch+json")),
+        Verb::Delete => {
+            let options = body::delete_options(&call, request.into_body()).await?;
+            registry.delete(&call, options).await
+        }
+        Verb::DeleteCollection => return Err(not_allowed()),
+        Verb::Watch | Verb::Connect => return Err(not_allowed()),
+    };
+    answer::object(&done?, Some(resource), accepted)
+}
+
+async fn listed(
+    front: &Front,
+    resource: &Arc<dyn Resource>,
+    call: &Call,
+    accepted: Accepted,
+) -> Result<Response<Body>, ApiError> {
+    let listed = list::list(&front.caches, resource, call, accepted.form).await?;
+    if accepted.text == Text::Json {
+        let mut response = answer::json(StatusCode::OK, listed.body);
+        if let Some(length) = listed.length {
+            let length = http::HeaderValue::from(length);
+            response
+                .headers_mut()
+                .insert(http::header::CONTENT_LENGTH, length);
+        }
+        return Ok(response);
+    }
+    let whole = http_body_util::BodyExt::collect(listed.body).await;
+    let whole = whole.map_err(|err| ApiError::internal(err.to_string()))?;
+    answer::written(StatusCode::OK, whole.to_bytes(), accepted.text)
+}

@@ -1,0 +1,184 @@
+//! The master as it runs: everything put together, until a signal ends it.
+use crate::auth::bootstrap::Bootstrap;
+use crate::auth::node::NodePods;
+use crate::auth::service::ServiceAccounts;
+use crate::auth::tokens::Key;
+use crate::auth::{Authorizer, Identify};
+use crate::cache::Caches;
+use crate::cli::serve::Options;
+use crate::connect::{Connector, KubeletTrust};
+use crate::front::limits::Limits;
+use crate::front::{Entrance, Front};
+use crate::pki::{self, Keys};
+use crate::registry::Registry;
+use crate::resource;
+use crate::store::Store;
+use anyhow::Context;
+use rkube_http::listen::{Hall, Port};
+use rkube_http::pki::Pki;
+use rkube_http::pki::issue::Issuer;
+use rkube_http::seats::Seats;
+use rkube_http::tokens::TokenFile;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long connections have when the server ends.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What stopped it, in words for the user.
+pub async fn serve(options: &Options) -> anyhow::Result<()> {
+    rkube_http::file::create_private(&options.data_dir)?;
+    let keys = Keys::new(&options.data_dir);
+    let issuer = keys.issuer(&options.names)?;
+    let admin = keys.own(&issuer, "admin", "admin")?;
+    let server = pki::server(options.bind_address, options.secure_port);
+    keys.write_kubeconfig(&server, &admin)?;
+    let store = crate::store::embedded::open(&options.data_dir.join("store"))?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let front = Arc::new(front(options, &keys, &issuer, store).await?);
+    let hall = Hall {
+        seats: Seats::new(options.max_connections),
+        connections: TaskTracker::new(),
+        closing: CancellationToken::new(),
+    };
+    let pki = Arc::new(certificates(options, &keys, issuer)?);
+    let address = SocketAddr::new(options.bind_address, options.secure_port);
+    let secure = front.router(Entrance::Secure);
+    tokio::spawn(hall.clone().tls(Port::new(address), pki, secure));
+    if let Some(port) = options.insecure_port.filter(|port| *port != 0) {
+        let address = SocketAddr::new(options.insecure_bind_address, port);
+        let plain = front.router(Entrance::Unsecured);
+        tokio::spawn(hall.clone().plain(Port::new(address), plain));
+    }
+    rkube_http::sd::notify("READY=1");
+    let kubeconfig = keys.kubeconfig();
+    tracing::info!(%server, kubeconfig = %kubeconfig.display(), "serving; try: kubectl --kubeconfig FILE get nodes");
+    ended().await?;
+    rkube_http::sd::notify("STOPPING=1");
+    front.caches.close();
+    hall.closing.cancel();
+    hall.connections.close();
+    let _ = tokio::time::timeout(DRAIN, hall.connections.wait()).await;
+    Ok(())
+}
+
+async fn ended() -> std::io::Result<()> {
+    let (mut term, mut int) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
+
+async fn front(
+    options: &Options,
+    keys: &Keys,
+    issuer: &Issuer,
+    store: Arc<dyn Store>,
+) -> anyhow::Result<Front> {
+    let resources = resource::all();
+    let caches = Caches::start(store.clone(), &resources).await?;
+    let registry = Arc::new(Registry::new(store.clone(), resources, Vec::new()));
+    let key = Arc::new(Key::open(
+        &keys.service_accounts(),
+        &options.service_account_issuer,
+    )?);
+    let audiences = match options.api_audiences.as_slice() {
+        [] => vec![options.service_account_issuer.clone()],
+        some => some.to_vec(),
+    };
+    let policy = match (&options.authorization_policy_file, options.has_mode("ABAC")) {
+        (Some(path), true) => Some(crate::auth::abac::Policy::open(path)?),
+        _ => None,
+    };
+    Ok(Front {
+        connector: Connector::new(
+            store.clone(),
+            trust(options, keys, issuer)?,
+            options.kubelet_port,
+        ),
+        identify: Identify {
+            file: options.token_auth_file.as_deref().map(TokenFile::new),
+            accounts: ServiceAccounts::new(key.clone(), store.clone(), audiences),
+            bootstrap: Bootstrap::new(store),
+        },
+        authorizer: Authorizer {
+            mode: options.mode(),
+            policy,
+            nodes: options
+                .has_mode("Node")
+                .then(|| NodePods::new(caches.clone())),
+        },
+        limits: Limits::new(
+            options.max_requests_inflight,
+            options.max_mutating_requests_inflight,
+        ),
+        prefix: options.api_prefix.clone(),
+        registry,
+        caches,
+        key,
+    })
+}
+
+/// The server's certificate: the one that is given, or one of the cluster's authority.
+fn certificates(options: &Options, keys: &Keys, issuer: Issuer) -> anyhow::Result<Pki> {
+    let client_ca = options.client_ca_file.clone().unwrap_or_else(|| keys.ca());
+    let given = options
+        .tls_cert_file
+        .clone()
+        .zip(options.tls_private_key_file.clone());
+    Ok(match given {
+        Some((cert, key)) => Pki::given(cert, key, Some(client_ca))?,
+        None => {
+            let mut addresses: Vec<IpAddr> = vec![options.bind_address];
+            addresses.extend(options.public_address);
+            Pki::own(issuer, &addresses, Some(client_ca))?
+        }
+    })
+}
+
+/// Whom is believed to be a kubelet, and what is shown to it.
+fn trust(options: &Options, keys: &Keys, issuer: &Issuer) -> anyhow::Result<KubeletTrust> {
+    let read = |path: &std::path::Path| {
+        let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
+            .with_context(|| path.display().to_string())?
+            .collect();
+        all.with_context(|| path.display().to_string())
+    };
+    let authorities = match &options.kubelet_certificate_authority {
+        Some(path) => read(path)?,
+        None => read(&keys.ca())?,
+    };
+    let given = options.kubelet_client_certificate.as_deref();
+    let own = match given.zip(options.kubelet_client_key.as_deref()) {
+        Some((cert, key)) => {
+            let key =
+                PrivateKeyDer::from_pem_file(key).with_context(|| key.display().to_string())?;
+            (read(cert)?, key)
+        }
+        None => {
+            let pair = keys.own(issuer, "kubelet-client", "kube-apiserver")?;
+            let certs: Result<Vec<_>, _> =
+                CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();
+            (certs?, PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?)
+        }
+    };
+    Ok(KubeletTrust::new(
+        &authorities,
+        Some(own),
+        options.kubelet_insecure_tls,
+    )?)
+}
