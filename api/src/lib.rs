@@ -33,6 +33,7 @@ pub mod labels;
 pub mod manifest;
 pub mod names;
 mod node;
+pub mod openapi;
 pub mod patch;
 pub mod proto;
 pub mod qos;

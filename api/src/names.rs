@@ -61,9 +61,7 @@ impl Form {
     /// What is wrong with `name` in the words of Kubernetes' own servers (k8s.io/apimachinery, `util/validation`).
     #[must_use]
     pub fn kubernetes(self, name: &str) -> Option<String> {
-        if self.problem(name).is_none() {
-            return None;
-        }
+        self.problem(name)?;
         Some(match self {
             Self::LabelKey => qualified(name),
             Self::PortName => port_name(name).to_owned(),

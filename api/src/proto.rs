@@ -4,7 +4,7 @@
 //! (<https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding>). Go's servers write every field that is not a
 //! pointer, also where it is empty; JSON leaves those out, and so does what is read here.
 mod read;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 use crate::schema::{Schemas, Type};

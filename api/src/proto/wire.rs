@@ -3,7 +3,7 @@ use super::ProtoError;
 
 /// A value as it stands on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wire<'a> {
+pub(crate) enum Wire<'a> {
     Varint(u64),
     Fixed64(u64),
     Fixed32(u32),
@@ -11,19 +11,19 @@ pub(super) enum Wire<'a> {
 }
 
 /// Reads the fields of one message.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     /// What is being read, for messages.
     what: &'a str,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8], what: &'a str) -> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8], what: &'a str) -> Reader<'a> {
         Reader { rest: bytes, what }
     }
 
     /// The next field; none at the end. Groups are of another age and refused.
-    pub(super) fn next(&mut self) -> Result<Option<(u32, Wire<'a>)>, ProtoError> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u32, Wire<'a>)>, ProtoError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -104,17 +104,17 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(super) fn put_varint(out: &mut Vec<u8>, tag: u32, value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, tag: u32, value: u64) {
     put(out, u64::from(tag) << 3);
     put(out, value);
 }
 
-pub(super) fn put_fixed64(out: &mut Vec<u8>, tag: u32, value: u64) {
+pub(crate) fn put_fixed64(out: &mut Vec<u8>, tag: u32, value: u64) {
     put(out, u64::from(tag) << 3 | 1);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-pub(super) fn put_bytes(out: &mut Vec<u8>, tag: u32, value: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, tag: u32, value: &[u8]) {
     put(out, u64::from(tag) << 3 | 2);
     put(out, value.len() as u64);
     out.extend_from_slice(value);

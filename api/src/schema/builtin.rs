@@ -140,7 +140,9 @@ fn read_flag(flag: &str, field: &mut Field, names: &mut Names) -> Option<()> {
 #[derive(Debug)]
 pub struct Descriptions {
     text: String,
-    /// Where each type's lines begin in `text`.
+    /// Where the lines of `text` begin.
+    lines: Vec<usize>,
+    /// The first line of each type, and its fields.
     types: HashMap<&'static str, (usize, Vec<&'static str>)>,
 }
 
@@ -168,14 +170,17 @@ impl Descriptions {
                 fields.push(line.split(' ').next().unwrap_or(line));
             }
         }
-        Descriptions { text, types }
+        let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(breaks).collect();
+        Descriptions { text, lines, types }
     }
 
     /// The prose about a type, and then about each of its fields, by name.
     #[must_use]
     pub fn of(&self, type_name: &str) -> Option<(String, HashMap<&str, String>)> {
         let (first, fields) = self.types.get(type_name)?;
-        let mut lines = self.text.split('\n').skip(*first).map(unescape);
+        let rest = self.text.get(*self.lines.get(*first)?..)?;
+        let mut lines = rest.split('\n').map(unescape);
         let own = lines.next()?;
         Some((own, fields.iter().copied().zip(lines).collect()))
     }
