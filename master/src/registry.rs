@@ -8,11 +8,14 @@
 //! (k8s.io/apiserver, `pkg/registry/rest` and `pkg/registry/generic`), as clients see them.
 mod answer;
 mod change;
+mod collection;
 mod create;
 mod delete;
 mod leases;
 pub mod meta_rules;
 mod options;
+mod ownership;
+mod patch;
 mod projected;
 mod read;
 mod stored;
@@ -21,6 +24,7 @@ mod turns;
 mod update;
 
 pub use answer::{Answer, Body, Content};
+pub use patch::{Patch, PatchKind};
 
 use crate::admission::Plugin;
 use crate::call::Call;

@@ -1,9 +1,9 @@
 //! How an object becomes another one: read, make, check, compare-and-swap, and again if somebody was faster.
 use super::Registry;
 use super::answer::{Answer, Content};
-use super::meta_rules;
 use super::options::WriteOptions;
 use super::target::{Admitted, Loaded, Target, transaction};
+use super::{meta_rules, ownership};
 use crate::admission::Operation;
 use crate::error::ApiError;
 use crate::meta;
@@ -93,11 +93,11 @@ impl Registry {
         }
         let mut mistakes = meta_rules::validate(resource.as_ref(), new, Some(old));
         mistakes.extend(resource.validate(new, Some(old), part));
-        if mistakes.is_empty() {
-            Ok(along)
-        } else {
-            Err(target.invalid(&mistakes))
+        if !mistakes.is_empty() {
+            return Err(target.invalid(&mistakes));
         }
+        ownership::record(target, part, options, new, Some(old));
+        Ok(along)
     }
 
     /// Stores it; an object that has nothing left to wait for after its deletion goes.

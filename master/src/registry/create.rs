@@ -4,7 +4,7 @@ use super::answer::{Answer, Body};
 use super::change::{Again, TRIES, pause};
 use super::options::WriteOptions;
 use super::target::{Admitted, Target, transaction};
-use super::{meta_rules, stored};
+use super::{meta_rules, ownership, stored};
 use crate::admission::Operation;
 use crate::call::Call;
 use crate::error::ApiError;
@@ -123,11 +123,11 @@ impl Registry {
         let along = self.admit(target, write).await?;
         let mut mistakes = meta_rules::validate(resource.as_ref(), object, None);
         mistakes.extend(resource.validate(object, None, Part::Main));
-        if mistakes.is_empty() {
-            Ok(along)
-        } else {
-            Err(target.invalid(&mistakes))
+        if !mistakes.is_empty() {
+            return Err(target.invalid(&mistakes));
         }
+        ownership::record(target, Part::Main, options, object, None);
+        Ok(along)
     }
 
     async fn store_new(

@@ -15,6 +15,8 @@ pub(super) struct WriteOptions {
     pub(super) manager: Option<String>,
     /// Whether an apply takes over others' fields.
     pub(super) force: Option<bool>,
+    /// Who owns what is in the object already: it comes of an apply.
+    pub(super) applied: bool,
 }
 
 impl WriteOptions {
@@ -43,6 +45,7 @@ impl WriteOptions {
             dry_run,
             manager,
             force,
+            applied: false,
         })
     }
     /// Who writes: the manager that is named, or the program (the first part of `User-Agent`).

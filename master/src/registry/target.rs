@@ -210,10 +210,15 @@ pub(super) fn transaction(own: Op, along: Vec<Op>) -> Vec<Op> {
 
 /// `v1`, `events.k8s.io/v1`.
 pub(super) fn api_version(names: &Names) -> String {
-    if names.group.is_empty() {
-        names.version.to_owned()
+    joined(names.group, names.version)
+}
+
+/// A group and a version as `apiVersion` has them.
+pub(super) fn joined(group: &str, version: &str) -> String {
+    if group.is_empty() {
+        version.to_owned()
     } else {
-        format!("{}/{}", names.group, names.version)
+        format!("{group}/{version}")
     }
 }
 
