@@ -40,7 +40,7 @@ pub mod qos;
 pub mod quantity;
 pub mod schema;
 pub mod strict;
-mod v1beta1;
+pub mod v1beta1;
 pub mod validate;
 pub mod yaml;
 

@@ -1,10 +1,21 @@
 //! The objects of 2014, `v1beta1` and `v1beta2`: the pod, and the container manifest in it, which kubelets also read on
 //! its own.
 //!
-//! Only what a manifest may hold is here. What these versions carried as status is recognised and left aside.
-//! `v1beta2` is the same without the aliases `key` and `path`; both are read by the same types.
+//! The types here are for manifests, which are read strictly; what these versions carried as status is recognised and left
+//! aside. `v1beta2` is the same without the aliases `key` and `path`; both are read by the same types.
+//!
+//! The API reads leniently, shows objects as well, and must give back what it was given: [`table`] is its schema, [`hub`]
+//! the way to `v1` and back, [`residue`] what `v1` has no room for, [`merge`] what an update may touch, [`names`] the names
+//! that `v1` does not allow.
 
 mod convert;
+pub mod hub;
+pub mod merge;
+pub mod names;
+pub mod residue;
+pub mod state;
+pub mod status;
+pub mod table;
 
 pub(crate) use convert::{Converted, field_path, is_version, manifest, pod};
 
