@@ -6,6 +6,7 @@
 pub mod embedded;
 pub mod etcd;
 mod hub;
+pub mod sealed;
 #[cfg(test)]
 mod suite;
 

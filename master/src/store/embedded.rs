@@ -7,6 +7,8 @@
 //! ```
 //! A write is on disk when it is acknowledged, and what was not acknowledged is there whole or not at all, wherever power
 //! failed: redb writes pages that nobody refers to, syncs, and then turns one pointer.
+#[cfg(test)]
+mod crash;
 mod file;
 mod format;
 mod group;
@@ -64,14 +66,7 @@ pub fn open(directory: &Path) -> Result<Embedded, OpenError> {
         source,
     };
     fs_err::create_dir_all(directory).map_err(io)?;
-    let path = directory.join(FILE);
-    let new = !path.exists();
-    let (file, state) = File::open(&path)?;
-    if new {
-        // The file's name is to be as durable as what will stand in it.
-        let names = fs_err::File::open(directory).map_err(io)?;
-        names.sync_all().map_err(io)?;
-    }
+    let (file, state) = File::open(&directory.join(FILE))?;
     start(file, state)
 }
 
@@ -285,6 +280,8 @@ mod tests {
     #[tokio::test]
     async fn what_was_written_is_there_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
+        // Somebody switched off while it was made for the first time.
+        fs_err::write(directory.path().join("store.new"), "half").unwrap();
         let store = open(directory.path()).unwrap();
         let done = store.commit(vec![put("/a", "1", Guard::Absent)]).await;
         assert_eq!(done.unwrap().revision, 2);

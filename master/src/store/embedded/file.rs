@@ -127,6 +127,10 @@ pub(super) struct File {
 impl File {
     /// Opens it, or makes it; an unfinished change of before is gone after it.
     pub(super) fn open(path: &Path) -> Result<(File, State), OpenError> {
+        let length = fs_err::metadata(path).map_or(0, |file| file.len());
+        if length == 0 {
+            make(path)?;
+        }
         let db = open_database(path)?;
         let state = prepare(&db, path)?;
         let file = File {
@@ -136,10 +140,10 @@ impl File {
         Ok((file, state))
     }
 
-    /// On a storage of the caller's.
+    /// On a storage of the caller's; it cannot be opened again.
     #[cfg(test)]
     pub(super) fn on(backend: impl redb::StorageBackend) -> Result<(File, State), OpenError> {
-        let path = Path::new("memory");
+        let path = Path::new("/nowhere/at/all/store.redb");
         let db = opened(path, || {
             Database::builder()
                 .set_cache_size(CACHE)
@@ -231,6 +235,27 @@ pub(super) fn entry_at(
     Ok(raw
         .map(|raw| format::decode_entry(key.as_bytes(), raw.value()))
         .transpose()?)
+}
+
+/// Makes a file with an empty store. It gets its name when it is whole: half of one could not be told from a damaged one.
+fn make(path: &Path) -> Result<(), OpenError> {
+    let io = |source| OpenError::Io {
+        file: path.to_owned(),
+        source,
+    };
+    let partial = path.with_extension("new");
+    match fs_err::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let db = open_database(&partial)?;
+    prepare(&db, &partial)?;
+    drop(db);
+    fs_err::rename(&partial, path).map_err(io)?;
+    // The name is to be as durable as what will stand behind it.
+    let directory = path.parent().unwrap_or(path);
+    let names = fs_err::File::open(directory).map_err(io)?;
+    names.sync_all().map_err(io)
 }
 
 fn open_database(path: &Path) -> Result<Database, OpenError> {
