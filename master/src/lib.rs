@@ -17,6 +17,7 @@ pub mod cache;
 pub mod call;
 pub mod cli;
 pub mod connect;
+pub mod discovery;
 pub mod error;
 pub mod front;
 pub mod list;
