@@ -10,6 +10,8 @@ pub mod authorize;
 pub mod bootstrap;
 pub mod identify;
 pub mod node;
+pub mod restriction;
+pub mod reviews;
 pub mod service;
 pub mod tokens;
 

@@ -1,6 +1,7 @@
 //! The master as it runs: everything put together, until a signal ends it.
 use crate::auth::bootstrap::Bootstrap;
 use crate::auth::node::NodePods;
+use crate::auth::restriction::NodeRestriction;
 use crate::auth::service::ServiceAccounts;
 use crate::auth::tokens::Key;
 use crate::auth::{Authorizer, Identify};
@@ -42,8 +43,7 @@ pub async fn serve(options: &Options) -> anyhow::Result<()> {
     let admin = keys.own(&issuer, "admin", "admin")?;
     let server = pki::server(options.bind_address, options.secure_port);
     keys.write_kubeconfig(&server, &admin)?;
-    let store = crate::store::embedded::open(&options.data_dir.join("store"))?;
-    let store: Arc<dyn Store> = Arc::new(store);
+    let store = store(options).await?;
     let front = Arc::new(front(options, &keys, &issuer, store).await?);
     let hall = Hall {
         seats: Seats::new(options.max_connections),
@@ -89,9 +89,14 @@ async fn front(
     issuer: &Issuer,
     store: Arc<dyn Store>,
 ) -> anyhow::Result<Front> {
-    let resources = resource::all();
+    let settings = options.settings().map_err(anyhow::Error::msg)?;
+    let resources = resource::with(&settings);
     let caches = Caches::start(store.clone(), &resources).await?;
-    let registry = Arc::new(Registry::new(store.clone(), resources, Vec::new()));
+    let registry = Arc::new(Registry::new(
+        store.clone(),
+        resources,
+        vec![Arc::new(NodeRestriction)],
+    ));
     let key = Arc::new(Key::open(
         &keys.service_accounts(),
         &options.service_account_issuer,
@@ -131,6 +136,21 @@ async fn front(
         caches,
         key,
     })
+}
+
+/// The store: etcd where its servers are named, else a file.
+async fn store(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
+    if options.etcd_servers.is_empty() {
+        let store = crate::store::embedded::open(&options.data_dir.join("store"))?;
+        return Ok(Arc::new(store));
+    }
+    let etcd = crate::store::etcd::Options {
+        endpoints: options.etcd_servers.clone(),
+        ca: options.etcd_cafile.clone(),
+        certificate: options.etcd_certfile.clone(),
+        key: options.etcd_keyfile.clone(),
+    };
+    Ok(Arc::new(crate::store::etcd::connect(&etcd).await?))
 }
 
 /// The server's certificate: the one that is given, or one of the cluster's authority.

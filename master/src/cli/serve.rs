@@ -1,6 +1,8 @@
 //! `rkube-master serve`: what can be set.
 use crate::auth::authorize::Mode;
+use crate::resource::Settings;
 use clap::Args;
+use rkube_api::duration::GoDuration;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -53,6 +55,43 @@ pub struct Options {
         help_heading = "Ports"
     )]
     pub public_address: Option<IpAddr>,
+    /// etcd servers to keep the objects in; by default they are kept below the data directory
+    #[arg(
+        long,
+        value_name = "URL,..",
+        value_delimiter = ',',
+        help_heading = "Files"
+    )]
+    pub etcd_servers: Vec<String>,
+    /// The authority of etcd's certificates
+    #[arg(long, value_name = "FILE", help_heading = "Files")]
+    pub etcd_cafile: Option<PathBuf>,
+    /// The certificate to show to etcd
+    #[arg(long, value_name = "FILE", help_heading = "Files")]
+    pub etcd_certfile: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", help_heading = "Files")]
+    pub etcd_keyfile: Option<PathBuf>,
+    /// Where the addresses of services come from
+    #[arg(
+        long,
+        value_name = "NET",
+        default_value = "10.0.0.0/24",
+        visible_alias = "portal-net",
+        help_heading = "Objects"
+    )]
+    pub service_cluster_ip_range: String,
+    /// Where node ports come from
+    #[arg(long, value_name = "FROM-TO", default_value = "30000-32767", value_parser = ports, help_heading = "Objects")]
+    pub service_node_port_range: std::ops::RangeInclusive<u16>,
+    /// How long events are kept
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1h",
+        help_heading = "Objects"
+    )]
+    pub event_ttl: GoDuration,
     /// More names in the server's certificate
     #[arg(
         long = "tls-san",
@@ -180,6 +219,20 @@ impl Options {
         }
     }
 
+    /// What the kinds of objects must know.
+    ///
+    /// # Errors
+    /// The net is none.
+    pub fn settings(&self) -> Result<Settings, String> {
+        let net = self.service_cluster_ip_range.parse();
+        let net = net.map_err(|err| format!("--service-cluster-ip-range: {err}"))?;
+        Ok(Settings {
+            service_net: net,
+            node_ports: self.service_node_port_range.clone(),
+            event_ttl: self.event_ttl.get().as_secs(),
+        })
+    }
+
     /// What is wrong with the settings and the files they name, each a line.
     #[must_use]
     pub fn wrong(&self) -> Vec<String> {
@@ -208,11 +261,24 @@ impl Options {
             }
             (None, false) => {}
         }
+        wrong.extend(self.settings().err());
         let prefix = &self.api_prefix;
         if !prefix.starts_with('/') || prefix.len() < 2 || prefix.ends_with('/') {
             wrong.push(format!("--api-prefix: {prefix:?} is no path such as /api"));
         }
         wrong
+    }
+}
+
+/// `30000-32767`.
+fn ports(text: &str) -> Result<std::ops::RangeInclusive<u16>, String> {
+    let wrong = || format!("{text:?} is no range such as 30000-32767");
+    let (from, to) = text.split_once('-').ok_or_else(wrong)?;
+    let port = |text: &str| text.trim().parse::<u16>().map_err(|_| wrong());
+    let (from, to) = (port(from)?, port(to)?);
+    match from > 0 && from <= to {
+        true => Ok(from..=to),
+        false => Err(wrong()),
     }
 }
 

@@ -2,7 +2,7 @@
 use super::accept::{Accepted, Text, takes_gzip};
 use super::route::{self, Target};
 use super::{Front, PATIENCE, answer, body, limits};
-use crate::auth::Wish;
+use crate::auth::{Wish, reviews};
 use crate::call::{Call, User, Verb};
 use crate::connect::Connector;
 use crate::error::ApiError;
@@ -105,8 +105,11 @@ async fn dispatch(
     call: Call,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let resource = resource(front, &call)?;
     let accepted = Accepted::of(&call)?;
+    if let Some(kind) = reviews::kind(&call) {
+        return review(front, &call, kind, request, accepted).await;
+    }
+    let resource = resource(front, &call)?;
     let registry = &front.registry;
     let done = match call.verb {
         Verb::List => return listed(front, resource, &call, accepted).await,
@@ -128,6 +131,29 @@ async fn dispatch(
         Verb::Watch | Verb::Connect => return Err(not_allowed()),
     };
     answer::object(&done?, Some(resource), accepted)
+}
+
+async fn review(
+    front: &Front,
+    call: &Call,
+    kind: &'static str,
+    request: Request<Body>,
+    accepted: Accepted,
+) -> Result<Response<Body>, ApiError> {
+    if call.verb != Verb::Create {
+        return Err(not_allowed());
+    }
+    let bytes = body::read(call, request.into_body()).await?;
+    let body = body::decode(call, &bytes, [&call.group, &call.version, kind])?;
+    let (identify, authorizer) = (&front.identify, &front.authorizer);
+    let answered = reviews::answer(identify, authorizer, call, kind, body.value).await?;
+    let mut response = answer::written(
+        StatusCode::CREATED,
+        answered.to_string().into(),
+        accepted.text,
+    )?;
+    answer::warn(&mut response, &body.warnings);
+    Ok(response)
 }
 
 async fn listed(
