@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod call;
 pub mod limits;
+pub mod openapi;
 mod pages;
 pub mod route;
 
@@ -45,6 +46,8 @@ pub struct Front {
     pub identify: Identify,
     /// Whether they may.
     pub authorizer: Authorizer,
+    /// What there is, for programs.
+    pub openapi: Arc<openapi::OpenApi>,
     /// How many at once.
     pub limits: Limits,
     /// Where the API is: `/api`.
@@ -108,6 +111,14 @@ impl Front {
             Ok(Route::Page(path)) => {
                 let wish = Wish::page(request.method(), &path);
                 self.allowed(&user, &wish).await?;
+                if path.starts_with("/openapi/") {
+                    let headers = request.headers().clone();
+                    let found = self
+                        .openapi
+                        .answer(path.trim_end_matches('/'), &headers)
+                        .await?;
+                    return found.ok_or_else(ApiError::no_resource);
+                }
                 pages::page(self, request.method(), &path)
             }
             Ok(Route::Old { .. }) => {

@@ -9,6 +9,7 @@ use crate::cache::Caches;
 use crate::cli::serve::Options;
 use crate::connect::{Connector, KubeletTrust};
 use crate::front::limits::Limits;
+use crate::front::openapi::OpenApi;
 use crate::front::{Entrance, Front};
 use crate::pki::{self, Keys};
 use crate::registry::Registry;
@@ -91,6 +92,7 @@ async fn front(
 ) -> anyhow::Result<Front> {
     let settings = options.settings().map_err(anyhow::Error::msg)?;
     let resources = resource::with(&settings);
+    let openapi = Arc::new(OpenApi::new(&resources));
     let caches = Caches::start(store.clone(), &resources).await?;
     let registry = Arc::new(Registry::new(
         store.clone(),
@@ -110,6 +112,7 @@ async fn front(
         _ => None,
     };
     Ok(Front {
+        openapi,
         connector: Connector::new(
             store.clone(),
             trust(options, keys, issuer)?,

@@ -142,6 +142,20 @@ pub(super) fn warn(response: &mut Response<Body>, warnings: &[String]) {
     }
 }
 
+/// Packed bytes.
+pub(super) fn gzip(bytes: &[u8]) -> std::io::Result<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
+    encoder.write_all(bytes)?;
+    encoder.finish().map(Bytes::from)
+}
+
+/// Bytes that [`gzip`] packed.
+pub(super) fn ungzip(bytes: &[u8]) -> std::io::Result<Bytes> {
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(bytes), &mut plain)?;
+    Ok(plain.into())
+}
+
 /// Packs an answer whose length is known and pays.
 pub(super) async fn packed(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();

@@ -1,7 +1,7 @@
 //! Bodies of requests: bounded, of a type that is understood, decoded by the kind they are to be.
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::registry::Body;
+use crate::registry::{Body, Patch, PatchKind};
 use crate::resource::Resource;
 use bytes::Bytes;
 use http::StatusCode;
@@ -117,8 +117,23 @@ fn typed(
     decoded.map_err(|err| ApiError::bad_request(err.refusal(api_version, kind)))
 }
 
+/// A patch, by its `Content-Type`.
+pub(super) async fn patch(call: &Call, body: axum::body::Body) -> Result<Patch, ApiError> {
+    const KINDS: &str = "application/json-patch+json, application/merge-patch+json, \
+                         application/strategic-merge-patch+json, application/apply-patch+yaml";
+    let kind = PatchKind::parse(content_type(call)).ok_or_else(|| unsupported(KINDS))?;
+    let bytes = read(call, body).await?;
+    let media = match kind {
+        PatchKind::Apply => Media::Yaml,
+        PatchKind::Json | PatchKind::Merge | PatchKind::Strategic => Media::Json,
+    };
+    let value = strict::untyped(&bytes, media);
+    let value = value.map_err(|err| ApiError::bad_request(err.to_string()))?;
+    Ok(Patch { kind, value })
+}
+
 /// What happens to unknown fields.
-pub(super) fn field_validation(call: &Call) -> Result<FieldValidation, ApiError> {
+fn field_validation(call: &Call) -> Result<FieldValidation, ApiError> {
     let word = call.parameter("fieldValidation");
     FieldValidation::parse(word).ok_or_else(|| {
         let wrong = FieldError::unsupported(

@@ -122,12 +122,20 @@ async fn dispatch(
             let body = body::object(resource, &call, request.into_body()).await?;
             registry.update(&call, body).await
         }
-        Verb::Patch => return Err(body::unsupported("application/json-patch+json")),
+        Verb::Patch => {
+            let patch = body::patch(&call, request.into_body()).await?;
+            registry.patch(&call, patch).await
+        }
         Verb::Delete => {
             let options = body::delete_options(&call, request.into_body()).await?;
             registry.delete(&call, options).await
         }
-        Verb::DeleteCollection => return Err(not_allowed()),
+        Verb::DeleteCollection => {
+            let options = body::delete_options(&call, request.into_body()).await?;
+            registry
+                .delete_collection(&front.caches, &call, options)
+                .await
+        }
         Verb::Watch | Verb::Connect => return Err(not_allowed()),
     };
     answer::object(&done?, Some(resource), accepted)
