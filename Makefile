@@ -46,6 +46,7 @@ fmt: ## Format
 install: build ## Install the binaries below PREFIX
 	install -D -m 0755 target/release/rkubelet $(DESTDIR)$(PREFIX)/bin/rkubelet
 	install -D -m 0755 target/release/rkube-runtime $(DESTDIR)$(PREFIX)/bin/rkube-runtime
+	install -D -m 0755 target/release/rkube-master $(DESTDIR)$(PREFIX)/bin/rkube-master
 
 install-service: install ## The same, with the systemd unit and a first file of settings
 	install -d $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/rkube/manifests
