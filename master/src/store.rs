@@ -3,6 +3,7 @@
 //! One revision counts every change of the whole store. Writes are compare-and-swap transactions, reads name the revision
 //! they saw, and a watch tells every change after a revision once, in order, with nothing left out
 //! (<https://etcd.io/docs/v3.6/learning/api/>).
+pub mod backup;
 pub mod embedded;
 pub mod etcd;
 mod hub;

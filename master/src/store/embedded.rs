@@ -9,6 +9,7 @@
 //! failed: redb writes pages that nobody refers to, syncs, and then turns one pointer.
 #[cfg(test)]
 mod crash;
+mod dump;
 mod file;
 mod format;
 mod group;
@@ -22,8 +23,10 @@ use super::{
     Batch, Committed, Entry, LeaseId, Listing, Op, Range, Revision, Store, StoreError, Watch,
 };
 use async_trait::async_trait;
+pub use dump::{DumpError, Summary};
 pub use file::{FILE, OpenError};
 use file::{File, Snapshot};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,6 +73,28 @@ pub fn open(directory: &Path) -> Result<Embedded, OpenError> {
     start(file, state)
 }
 
+/// Opens the store in a directory, if there is one.
+pub(super) fn existing(directory: &Path) -> Result<Embedded, OpenError> {
+    let path = directory.join(FILE);
+    fs_err::metadata(&path).map_err(|source| OpenError::Io { file: path, source })?;
+    open(directory)
+}
+
+/// Reads a backup to its end.
+pub(super) fn verify(backup: impl Read) -> Result<Summary, DumpError> {
+    dump::read(backup, |_| Ok(())).map(|(summary, _)| summary)
+}
+
+/// Makes a store in a directory of a backup.
+pub(super) fn load(backup: impl Read, directory: &Path) -> Result<Summary, DumpError> {
+    fs_err::create_dir_all(directory).map_err(DumpError::Io)?;
+    let (file, _) = File::open(&directory.join(FILE))
+        .map_err(|error| DumpError::Store(StoreError::Failed(error.to_string())))?;
+    let summary = dump::load(backup, &file);
+    file.close();
+    summary
+}
+
 fn start(file: File, state: format::State) -> Result<Embedded, OpenError> {
     let hub = Arc::new(Hub::new(state.revision));
     let file = Arc::new(file);
@@ -103,6 +128,14 @@ impl Embedded {
         let _ = thread.join();
         self.shared.hub.close(closed());
         self.shared.file.close();
+    }
+
+    /// Writes one moment of the store as a backup; writes go on beside it. Blocks.
+    ///
+    /// # Errors
+    /// What stopped it.
+    pub fn dump(&self, out: impl Write) -> Result<Summary, DumpError> {
+        dump::write(&self.shared.file.snapshot()?, out)
     }
 
     async fn ask(&self, ask: Ask) -> Result<Done, StoreError> {

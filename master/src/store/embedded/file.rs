@@ -1,5 +1,5 @@
 //! The file: opened, read at one moment, opened again after the disk failed.
-use super::format::{self, CURRENT, Damaged, FORMAT, HELD, LEASES, LOG, META, STATE, State};
+use super::format::{self, Bare, CURRENT, Damaged, FORMAT, HELD, LEASES, LOG, META, STATE, State};
 use crate::store::{Entry, StoreError};
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 use std::io;
@@ -216,13 +216,16 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn current(&self) -> Result<Table, Fault> {
-        Ok(self.read.open_table(CURRENT)?)
+        self.table(CURRENT)
     }
     pub(super) fn log(&self) -> Result<Table, Fault> {
-        Ok(self.read.open_table(LOG)?)
+        self.table(LOG)
     }
     pub(super) fn leases(&self) -> Result<Table, Fault> {
-        Ok(self.read.open_table(LEASES)?)
+        self.table(LEASES)
+    }
+    pub(super) fn table(&self, table: Bare) -> Result<Table, Fault> {
+        Ok(self.read.open_table(table)?)
     }
 }
 
