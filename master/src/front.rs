@@ -17,6 +17,7 @@ use crate::auth::{Authorizer, Decision, Identify, Wish, authorize, identify};
 use crate::cache::Caches;
 use crate::call::User;
 use crate::connect::Connector;
+use crate::discovery::Discovery;
 use crate::error::ApiError;
 use crate::registry::Registry;
 use axum::Router;
@@ -52,6 +53,8 @@ pub struct Front {
     pub limits: Limits,
     /// Where the API is: `/api`.
     pub prefix: String,
+    /// What is served, for clients that ask first.
+    pub discovery: Discovery,
     /// The key of service accounts' tokens, which others may check.
     pub key: Arc<crate::auth::tokens::Key>,
 }
@@ -119,7 +122,7 @@ impl Front {
                         .await?;
                     return found.ok_or_else(ApiError::no_resource);
                 }
-                pages::page(self, request.method(), &path)
+                pages::page(self, request.method(), &path, request.headers())
             }
             Ok(Route::Old { .. }) => {
                 Ok(answer::text(StatusCode::NOT_FOUND, "404 page not found\n"))

@@ -8,6 +8,7 @@ use crate::auth::{Authorizer, Identify};
 use crate::cache::Caches;
 use crate::cli::serve::Options;
 use crate::connect::{Connector, KubeletTrust};
+use crate::discovery::Discovery;
 use crate::front::limits::Limits;
 use crate::front::openapi::OpenApi;
 use crate::front::{Entrance, Front};
@@ -135,6 +136,7 @@ async fn front(
             options.max_mutating_requests_inflight,
         ),
         prefix: options.api_prefix.clone(),
+        discovery: Discovery::new(registry.resources()),
         registry,
         caches,
         key,

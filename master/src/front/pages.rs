@@ -2,7 +2,7 @@
 use super::{Front, answer};
 use crate::error::ApiError;
 use axum::body::Body;
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 /// The version of Kubernetes whose API this is.
@@ -112,9 +112,17 @@ fn health(page: &str, only: Option<&str>, verbose: bool, checks: &Checks) -> Res
 }
 
 /// The other pages, for those who may see them.
-pub(super) fn page(front: &Front, method: &Method, path: &str) -> Result<Response<Body>, ApiError> {
+pub(super) fn page(
+    front: &Front,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, ApiError> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(super::call::not_allowed());
+    }
+    if let Some(known) = front.discovery.answer(path, headers) {
+        return Ok(known);
     }
     let trimmed = match path.trim_end_matches('/') {
         "" => "/",
@@ -146,9 +154,6 @@ fn missing(path: &str) -> Result<Response<Body>, ApiError> {
 fn paths(front: &Front) -> Vec<String> {
     let mut all: std::collections::BTreeSet<String> = [
         "/.well-known/openid-configuration",
-        "/api",
-        "/api/v1",
-        "/apis",
         "/healthz",
         "/livez",
         "/metrics",
@@ -160,12 +165,6 @@ fn paths(front: &Front) -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
-    for resource in front.registry.resources() {
-        let names = resource.names();
-        if !names.group.is_empty() {
-            all.insert(format!("/apis/{}", names.group));
-            all.insert(format!("/apis/{}/{}", names.group, names.version));
-        }
-    }
+    all.extend(front.discovery.paths().iter().cloned());
     all.into_iter().collect()
 }
