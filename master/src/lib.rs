@@ -55,6 +55,9 @@ impl From<anyhow::Error> for Failure {
 pub fn run(cli: &cli::Cli) -> Result<(), Failure> {
     match &cli.verb {
         cli::Verb::Kubeconfig(options) => print(&cli::kubeconfig::make(options)?)?,
+        cli::Verb::Backup(options) => print(&cli::backup::backup(options)?)?,
+        cli::Verb::Restore(options) => print(&cli::backup::restore(options)?)?,
+        cli::Verb::RotateKey(options) => print(&cli::backup::rotate_key(options)?)?,
         cli::Verb::Serve(options) => {
             let wrong = options.wrong();
             if !wrong.is_empty() {

@@ -6,6 +6,7 @@ use crate::auth::service::ServiceAccounts;
 use crate::auth::tokens::Key;
 use crate::auth::{Authorizer, Identify};
 use crate::cache::Caches;
+use crate::cli::backup;
 use crate::cli::serve::Options;
 use crate::connect::{Connector, KubeletTrust};
 use crate::discovery::Discovery;
@@ -16,6 +17,7 @@ use crate::pki::{self, Keys};
 use crate::registry::Registry;
 use crate::resource;
 use crate::store::Store;
+use crate::store::sealed::{self, Sealed};
 use anyhow::Context;
 use rkube_http::listen::{Hall, Port};
 use rkube_http::pki::Pki;
@@ -33,6 +35,8 @@ use tokio_util::task::TaskTracker;
 
 /// How long connections have when the server ends.
 const DRAIN: Duration = Duration::from_secs(8);
+/// What nobody is to read on the disk.
+const SEALED: [&str; 1] = ["/registry/secrets/"];
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -143,19 +147,26 @@ async fn front(
     })
 }
 
-/// The store: etcd where its servers are named, else a file.
+/// The store: etcd where its servers are named, else a file. Secrets are sealed in either.
 async fn store(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
-    if options.etcd_servers.is_empty() {
-        let store = crate::store::embedded::open(&options.data_dir.join("store"))?;
-        return Ok(Arc::new(store));
-    }
-    let etcd = crate::store::etcd::Options {
-        endpoints: options.etcd_servers.clone(),
-        ca: options.etcd_cafile.clone(),
-        certificate: options.etcd_certfile.clone(),
-        key: options.etcd_keyfile.clone(),
+    let keys = sealed::keys(&backup::secret_keys(&options.data_dir))?;
+    let inner: Arc<dyn Store> = if options.etcd_servers.is_empty() {
+        let directory = backup::store(&options.data_dir);
+        let store = Arc::new(crate::store::embedded::open(&directory)?);
+        if let Err(err) = crate::store::backup::serve(store.clone(), &directory) {
+            tracing::warn!(%err, "no backup can be taken while this master runs");
+        }
+        store
+    } else {
+        let etcd = crate::store::etcd::Options {
+            endpoints: options.etcd_servers.clone(),
+            ca: options.etcd_cafile.clone(),
+            certificate: options.etcd_certfile.clone(),
+            key: options.etcd_keyfile.clone(),
+        };
+        Arc::new(crate::store::etcd::connect(&etcd).await?)
     };
-    Ok(Arc::new(crate::store::etcd::connect(&etcd).await?))
+    Ok(Arc::new(Sealed::new(inner, &SEALED, keys)))
 }
 
 /// The server's certificate: the one that is given, or one of the cluster's authority.

@@ -68,7 +68,12 @@ pub fn open(directory: &Path) -> Result<Embedded, OpenError> {
         file: directory.to_owned(),
         source,
     };
-    fs_err::create_dir_all(directory).map_err(io)?;
+    if !directory.is_dir() {
+        fs_err::create_dir_all(directory).map_err(io)?;
+        // What it holds is for its owner alone.
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs_err::set_permissions(directory, private).map_err(io)?;
+    }
     let (file, state) = File::open(&directory.join(FILE))?;
     start(file, state)
 }
