@@ -1,5 +1,8 @@
 //! What a write is checked against beyond its own object, and what it takes along in its transaction.
+pub mod homes;
+pub mod pods;
 pub mod portal;
+pub mod tokens;
 
 use crate::call::User;
 use crate::error::ApiError;
@@ -59,4 +62,13 @@ pub trait Plugin: Debug + Send + Sync + 'static {
         names: &Names,
         admission: &mut Admission<'_>,
     ) -> Result<(), ApiError>;
+}
+
+/// The rules that every cluster has, in order; `ca` is the certificate of its CA.
+#[must_use]
+pub fn plugins(ca: &str) -> Vec<Arc<dyn Plugin>> {
+    vec![
+        Arc::new(homes::Homes { ca: ca.to_owned() }),
+        Arc::new(pods::Pods),
+    ]
 }

@@ -18,12 +18,13 @@ mod ownership;
 mod patch;
 mod projected;
 mod read;
-mod stored;
+pub(crate) mod stored;
 mod target;
 mod turns;
 mod update;
 
 pub use answer::{Answer, Body, Content};
+pub(crate) use create::letters;
 pub use patch::{Patch, PatchKind};
 
 use crate::admission::Plugin;
@@ -33,6 +34,13 @@ use crate::resource::Resource;
 use crate::store::Store;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// The time, as metadata has it.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
+}
 
 /// All objects of a cluster.
 #[derive(Debug)]

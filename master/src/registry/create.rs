@@ -172,6 +172,11 @@ fn made_up_name(prefix: &str) -> String {
     while !prefix.is_char_boundary(end) {
         end -= 1;
     }
+    format!("{}{}", &prefix[..end], letters())
+}
+
+/// Letters that nobody else has, most likely.
+pub(crate) fn letters() -> String {
     let random = uuid::Uuid::new_v4();
     // All but six bits of it are random: two bytes are enough for a letter.
     let letters = random.as_bytes().chunks(2).take(MADE_UP).map(|pair| {
@@ -180,5 +185,5 @@ fn made_up_name(prefix: &str) -> String {
             .fold(0, |sum, byte| sum * 256 + usize::from(*byte));
         char::from(LETTERS[number % LETTERS.len()])
     });
-    prefix[..end].chars().chain(letters).collect()
+    letters.collect()
 }

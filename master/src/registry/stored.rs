@@ -14,7 +14,7 @@ const FIRST: [&str; 3] = ["apiVersion", "kind", "metadata"];
 const METADATA: &[u8] = b"\"metadata\":{";
 
 /// The bytes to keep. An object's `resourceVersion` must have been taken out.
-pub(super) fn encode(object: &Value) -> Bytes {
+pub(crate) fn encode(object: &Value) -> Bytes {
     json(&Ordered(object))
 }
 
@@ -24,7 +24,7 @@ pub(super) fn json<T: Serialize>(value: &T) -> Bytes {
 }
 
 /// A value from stored JSON.
-pub(super) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(bytes)
         .map_err(|err| ApiError::internal(format!("a stored object is no JSON: {err}")))
 }
