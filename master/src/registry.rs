@@ -20,6 +20,8 @@ mod projected;
 mod read;
 pub(crate) mod stored;
 mod target;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod update;
 

@@ -57,9 +57,9 @@ impl Registry {
             };
             let mut new = make(&old.object)?;
             let along = self.prepare(target, part, options, &mut new, &old).await?;
-            match self.store_change(target, options, new, &old, along).await? {
-                Ok(changed) => return Ok(Some(changed)),
-                Err(Again) => {}
+            let stored = self.store_change(target, options, new, &old, along);
+            if let Ok(changed) = stored.await? {
+                return Ok(Some(changed));
             }
         }
         Err(target.conflict(MODIFIED))

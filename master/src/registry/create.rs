@@ -33,6 +33,9 @@ impl Registry {
         if !call.subresource.is_empty() {
             return self.create_part(call, &options, body).await;
         }
+        if call.group.is_empty() && call.resource == "bindings" {
+            return self.bind(call, &options, body).await;
+        }
         let resource = self.resource_of(call)?;
         let names = resource.names();
         let mut object = body.value;
@@ -67,6 +70,22 @@ impl Registry {
         Ok(answer)
     }
 
+    /// 2014's binding: an object of its own by the path, the pod's subresource in truth.
+    async fn bind(
+        &self,
+        call: &Call,
+        options: &WriteOptions,
+        body: Body,
+    ) -> Result<Answer, ApiError> {
+        let call = Call {
+            resource: "pods".to_owned(),
+            subresource: "binding".to_owned(),
+            name: meta::name(&body.value).to_owned(),
+            ..call.clone()
+        };
+        self.create_part(&call, options, body).await
+    }
+
     /// POST to a subresource.
     async fn create_part(
         &self,
@@ -76,6 +95,9 @@ impl Registry {
     ) -> Result<Answer, ApiError> {
         let target = Target::named(self, call)?;
         target.part()?;
+        if call.group.is_empty() && call.resource == "pods" && call.subresource == "eviction" {
+            return self.evict(&target, options, &body.value).await;
+        }
         if !target.projected() {
             return Err(super::target::no_method());
         }

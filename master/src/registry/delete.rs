@@ -7,12 +7,14 @@ pub(super) use options::DeleteOptions;
 use super::Registry;
 use super::answer::Answer;
 use super::change::{Again, MODIFIED, TRIES, pause};
+use super::options::WriteOptions;
 use super::target::{Admitted, Loaded, Target, transaction};
 use crate::admission::{Admission, Operation};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::meta;
 use crate::resource::Part;
+use crate::resource::pods::eviction;
 use crate::store::{Change, Guard, Op, StoreError};
 use http::StatusCode;
 use plan::Step;
@@ -27,6 +29,23 @@ impl Registry {
         let options = DeleteOptions::of(call, body)?;
         let target = Target::named(self, call)?;
         self.delete_one(&target, &options).await
+    }
+
+    /// Deletes a pod as its eviction asks (policy/v1 `Eviction`).
+    pub(super) async fn evict(
+        &self,
+        target: &Target<'_>,
+        asked: &WriteOptions,
+        eviction: &Value,
+    ) -> Result<Answer, ApiError> {
+        let call = target.call;
+        let options = eviction::options(eviction, &call.namespace, &target.name)?;
+        let mut options = DeleteOptions::of(call, Some(options))?;
+        options.dry_run |= asked.dry_run;
+        self.delete_one(target, &options).await?;
+        let mut status = success();
+        status["code"] = StatusCode::CREATED.as_u16().into();
+        Ok(Answer::of(StatusCode::CREATED, status))
     }
 
     pub(super) async fn delete_one(

@@ -139,7 +139,7 @@ impl<'p> Applier<'p> {
                 ));
             }
         }
-        .map_err(refusal)?;
+        .map_err(|err| refusal(&err))?;
         fit(object, self, warnings)
     }
 }
@@ -175,7 +175,7 @@ pub(super) fn field_validation(call: &Call) -> Result<FieldValidation, ApiError>
     })
 }
 
-fn refusal(err: PatchError) -> ApiError {
+fn refusal(err: &PatchError) -> ApiError {
     let message = err.to_string();
     match err {
         PatchError::Rejected(_) => {
