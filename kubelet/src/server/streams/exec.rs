@@ -14,7 +14,6 @@ use rustix::process::Signal;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::watch;
@@ -344,32 +343,17 @@ pub(super) async fn run(
 
 async fn run_to_end(spec: ExecSpec) -> Result<(Exited, Vec<u8>), RequestError> {
     let io = |err: io::Error| RequestError::internal(&err);
-    let (end, mut output) = pipes::output().map_err(io)?;
-    let streams = [null().map_err(io)?, end.try_clone().map_err(io)?, end];
+    let (own, output) = pipes::output().map_err(io)?;
+    let streams = [null().map_err(io)?, own.try_clone().map_err(io)?, own];
     let session = Session::start(spec, Some(streams)).await;
     let mut session = session.map_err(|err| RequestError::internal(&err))?;
-    let (mut kept, mut buffer) = (Vec::new(), vec![0; 32 * 1024]);
-    let mut open = true;
-    let exited = loop {
-        tokio::select! {
-            exited = session.exited() => break exited.map_err(|err| RequestError::internal(&err))?,
-            read = output.read(&mut buffer), if open => match read {
-                Ok(count) if count > 0 => keep(&mut kept, &buffer[..count]),
-                Ok(_) | Err(_) => open = false,
-            },
-        }
+    let (end, ended) = watch::channel(false);
+    let ending = async {
+        let exited = session.exited().await;
+        end.send_replace(true);
+        exited
     };
-    // What the program itself has written is in the pipe by now.
-    while let Ok(count @ 1..) = output.try_read(&mut buffer) {
-        keep(&mut kept, &buffer[..count]);
-        if kept.len() >= RUN_OUTPUT {
-            break;
-        }
-    }
-    Ok((exited, kept))
-}
-
-fn keep(kept: &mut Vec<u8>, more: &[u8]) {
-    let room = RUN_OUTPUT.saturating_sub(kept.len());
-    kept.extend_from_slice(&more[..more.len().min(room)]);
+    let (exited, output) = tokio::join!(ending, pipes::gather(output, RUN_OUTPUT, ended));
+    let exited = exited.map_err(|err| RequestError::internal(&err))?;
+    Ok((exited, output))
 }

@@ -8,43 +8,58 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// What is asked of a pipe at a time.
 const CHUNK: usize = 32 * 1024;
 /// How long output is waited for after the program's end: something that it left behind may hold it for ever.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Copies what a program writes to the client, to the end or, once the program has ended, as long as there is more at
-/// once.
-pub(super) async fn pump(mut from: Receiver, to: Option<Output>, mut ended: watch::Receiver<bool>) {
-    let (mut to, mut buffer) = (to, BytesMut::new());
-    let mut deadline = None;
-    loop {
+/// What a program writes: to the end or, once the program has ended, as long as there is more at once.
+struct Words {
+    from: Receiver,
+    ended: watch::Receiver<bool>,
+    deadline: Option<Instant>,
+}
+
+impl Words {
+    fn new(from: Receiver, ended: watch::Receiver<bool>) -> Self {
+        Words {
+            from,
+            ended,
+            deadline: None,
+        }
+    }
+
+    /// The next of them; none at the end.
+    async fn next(&mut self, buffer: &mut BytesMut) -> Option<BytesMut> {
         buffer.reserve(CHUNK);
-        let read = match deadline {
+        let deadline = match self.deadline {
+            Some(deadline) => deadline,
             None => tokio::select! {
-                read = from.read_buf(&mut buffer) => read,
-                _ = ended.wait_for(|ended| *ended) => {
-                    deadline = Some(Instant::now() + DRAIN);
-                    continue;
+                read = self.from.read_buf(buffer) => return some(&read, buffer),
+                _ = self.ended.wait_for(|ended| *ended) => {
+                    *self.deadline.insert(Instant::now() + DRAIN)
                 }
             },
-            // What is there already is read even after the time.
-            Some(deadline) => {
-                match tokio::time::timeout_at(deadline, from.read_buf(&mut buffer)).await {
-                    Ok(read) => read,
-                    Err(_) => break,
-                }
-            }
         };
-        // A terminal whose last program is gone says EIO.
-        if !matches!(read, Ok(count) if count > 0) {
-            break;
-        }
-        let bytes = buffer.split().freeze();
+        // What is there already is read even after the time.
+        let read = timeout_at(deadline, self.from.read_buf(buffer)).await;
+        some(&read.ok()?, buffer)
+    }
+}
+
+/// A terminal whose last program is gone says EIO.
+fn some(read: &io::Result<usize>, buffer: &mut BytesMut) -> Option<BytesMut> {
+    matches!(read, Ok(1..)).then(|| buffer.split())
+}
+
+/// Copies what a program writes to the client.
+pub(super) async fn pump(from: Receiver, to: Option<Output>, ended: watch::Receiver<bool>) {
+    let (mut words, mut to, mut buffer) = (Words::new(from, ended), to, BytesMut::new());
+    while let Some(bytes) = words.next(&mut buffer).await {
         if let Some(out) = &mut to
-            && out.write(bytes).await.is_err()
+            && out.write(bytes.freeze()).await.is_err()
         {
             // The program goes on; its output is nobody's.
             to = None;
@@ -53,6 +68,19 @@ pub(super) async fn pump(mut from: Receiver, to: Option<Output>, mut ended: watc
     if let Some(mut to) = to {
         let _ = to.finish().await;
     }
+}
+
+/// Keeps the first `most` bytes that a program writes.
+pub(super) async fn gather(from: Receiver, most: usize, ended: watch::Receiver<bool>) -> Vec<u8> {
+    let (mut words, mut buffer, mut kept) = (Words::new(from, ended), BytesMut::new(), Vec::new());
+    while let Some(bytes) = words.next(&mut buffer).await {
+        let room = most - kept.len();
+        kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if kept.len() == most && words.deadline.is_some() {
+            break;
+        }
+    }
+    kept
 }
 
 /// Copies what the client sends to a program, until one of them has had enough. Whether the client has ended it.
@@ -127,6 +155,18 @@ mod tests {
         pump(reader, None, ended).await;
         assert!(begun.elapsed() >= DRAIN && begun.elapsed() < 10 * DRAIN);
         drop(writer);
+    }
+
+    /// The program has written and ended between two looks of ours.
+    #[tokio::test]
+    async fn last_words_are_heard() {
+        let (writer, reader) = output().unwrap();
+        let (end, ended) = watch::channel(false);
+        let mut gathering = Box::pin(gather(reader, 4, ended));
+        assert!(futures::poll!(&mut gathering).is_pending());
+        std::fs::File::from(writer).write_all(b"words").unwrap();
+        end.send_replace(true);
+        assert_eq!(gathering.await, b"word");
     }
 
     #[tokio::test]
