@@ -16,11 +16,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// How long the first size of a terminal is waited for, so that a program does not begin in one of no size.
 const FIRST_SIZE: Duration = Duration::from_millis(300);
+/// How long a supervisor has to end a program whose client has gone, before the program is killed by itself.
+const FORESTALL: Duration = Duration::from_secs(2);
 /// The most output of `/run` that is kept, and how long it may take.
 const RUN_OUTPUT: usize = 1024 * 1024;
 const RUN_TIME: Duration = Duration::from_secs(120);
@@ -105,7 +108,7 @@ async fn failed(remote: &mut Remote, err: &ExecError, program: &str, container: 
     Outcome::of_code(code)
 }
 
-/// A program that runs, with the client's channels that belong to it. It is killed when this is dropped.
+/// A program that runs, with the client's channels that belong to it. It ends when this is dropped.
 struct Program {
     session: Session,
     stdin: Option<(Input, Sender)>,
@@ -248,11 +251,12 @@ async fn signal_all(signals: Option<Input>, process: Option<io::Result<OwnedFd>>
     }
 }
 
-/// A program and the connection to the supervisor that it is tied to.
+/// A program and the connection to the supervisor that it is tied to: that ends it with all that it has started.
 struct Session {
     supervisor: Supervisor,
     running: Exec,
     ready: AsyncFd<OwnedFd>,
+    ended: bool,
 }
 
 impl Session {
@@ -277,6 +281,7 @@ impl Session {
             supervisor,
             running,
             ready,
+            ended: false,
         })
     }
 
@@ -287,6 +292,7 @@ impl Session {
                 if let Event::ExecExited { id, exited } = event
                     && id == self.running.id
                 {
+                    self.ended = true;
                     return Ok(exited);
                 }
             }
@@ -300,9 +306,14 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // A supervisor of an older version does not do it by itself.
-        if let Some(process) = &self.running.pidfd {
-            let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
+        let process = self.running.pidfd.take().filter(|_| !self.ended);
+        // A supervisor of an older version ends nothing by itself. Another must not be forestalled: it finds what the
+        // program has started by the program.
+        if let (Some(process), Ok(runtime)) = (process, Handle::try_current()) {
+            runtime.spawn(async move {
+                tokio::time::sleep(FORESTALL).await;
+                let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
+            });
         }
     }
 }
