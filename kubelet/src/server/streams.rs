@@ -23,6 +23,7 @@ use axum::routing::{MethodRouter, get};
 use http::StatusCode;
 use hyper_util::rt::TokioIo;
 use query::Query;
+use rkube_stream::remote::{Remote, Want};
 use rkube_stream::{Kind, Transport, upgrade};
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,7 +150,27 @@ struct Taken {
     io: TokioIo<hyper::upgrade::Upgraded>,
     transport: Transport,
     idle: Duration,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
+}
+
+impl Taken {
+    /// Has the client's channels, once all that it asks for are open; nothing if it goes first. The place is for as long
+    /// as they are used.
+    async fn join(self, want: Want, what: &str) -> Option<(Remote, OwnedSemaphorePermit)> {
+        let Taken {
+            io,
+            transport,
+            idle,
+            place,
+        } = self;
+        match Remote::serve(io, transport, want, idle).await {
+            Ok(remote) => Some((remote, place)),
+            Err(err) => {
+                tracing::debug!(%err, "a client of {what} went before it began");
+                None
+            }
+        }
+    }
 }
 
 /// Answers 101 and hands the connection to `serve`, which goes on by itself.
@@ -185,7 +206,7 @@ where
             io,
             transport: upgrade.transport,
             idle,
-            _place: place,
+            place,
         };
         tokio::select! {
             () = serve(taken) => {}

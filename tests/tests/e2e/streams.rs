@@ -95,12 +95,15 @@ fn fetch(port: u16, path: &str) -> Vec<u8> {
     bytes.split_off(end + 4)
 }
 
-fn follow_kubectl(program: &Path, upgrade: &str) {
+fn follow_kubectl(name: &str, upgrade: &str) {
+    let Some(program) = client(name) else {
+        return;
+    };
     let Some((host, daemon)) = web() else {
         return;
     };
     let api = ApiServer::of(&daemon);
-    let run = |arguments: &[&str]| kubectl(&host, program, &api, upgrade == "spdy/3.1", arguments);
+    let run = |arguments: &[&str]| kubectl(&host, &program, &api, upgrade == "spdy/3.1", arguments);
     let outcome = run(&[
         "exec",
         "web",
@@ -171,23 +174,17 @@ fn forwards(running: Running) {
 
 #[test]
 fn kubectl_of_2020_over_spdy() {
-    if let Some(program) = client("kubectl-1.20") {
-        follow_kubectl(&program, "spdy/3.1");
-    }
+    follow_kubectl("kubectl-1.20", "spdy/3.1");
 }
 
 #[test]
 fn kubectl_of_today_over_spdy() {
-    if let Some(program) = client("kubectl") {
-        follow_kubectl(&program, "spdy/3.1");
-    }
+    follow_kubectl("kubectl", "spdy/3.1");
 }
 
 #[test]
 fn kubectl_of_today_over_websocket() {
-    if let Some(program) = client("kubectl") {
-        follow_kubectl(&program, "websocket");
-    }
+    follow_kubectl("kubectl", "websocket");
 }
 
 #[test]

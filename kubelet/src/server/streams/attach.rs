@@ -62,15 +62,8 @@ pub(super) async fn start(
 }
 
 async fn serve(taken: Taken, place: Place, want: Want) {
-    let Taken {
-        io,
-        transport,
-        idle,
-        _place,
-    } = taken;
-    let mut remote = match Remote::serve(io, transport, want, idle).await {
-        Ok(remote) => remote,
-        Err(err) => return tracing::debug!(%err, "a client of attach went before it began"),
+    let Some((mut remote, _place)) = taken.join(want, "attach").await else {
+        return;
     };
     let outcome = match Attached::to(&place, want).await {
         Ok(attached) => {

@@ -56,15 +56,8 @@ fn spec(api: &Api, target: &Target, command: Vec<String>) -> ExecSpec {
 }
 
 async fn serve(taken: Taken, mut spec: ExecSpec, want: Want) {
-    let Taken {
-        io,
-        transport,
-        idle,
-        _place,
-    } = taken;
-    let mut remote = match Remote::serve(io, transport, want, idle).await {
-        Ok(remote) => remote,
-        Err(err) => return tracing::debug!(%err, "a client of exec went before it began"),
+    let Some((mut remote, _place)) = taken.join(want, "exec").await else {
+        return;
     };
     let mut resizes = remote.resize.take();
     if let Some(resizes) = &mut resizes

@@ -39,7 +39,7 @@ async fn serve(taken: Taken, inside: Arc<Inside>, ports: Vec<u16>, pod: String) 
         io,
         transport,
         idle,
-        _place,
+        place: _place,
     } = taken;
     let mut forward = match Forward::serve(io, transport, &ports, idle).await {
         Ok(forward) => forward,
