@@ -42,6 +42,8 @@ pub struct Caches {
     by_prefix: Arc<BTreeMap<&'static str, Arc<Cache>>>,
     applied: watch::Receiver<feed::Applied>,
     closing: CancellationToken,
+    /// One for each watcher, and one.
+    watchers: Arc<()>,
     _feed: AbortOnDropHandle<()>,
 }
 
@@ -73,6 +75,7 @@ impl Caches {
             by_prefix,
             applied,
             closing: CancellationToken::new(),
+            watchers: Arc::new(()),
             _feed: AbortOnDropHandle::new(tokio::spawn(feed.run())),
         }))
     }
@@ -131,6 +134,17 @@ impl Caches {
     /// Ends all watches, in order, so that clients go elsewhere.
     pub fn close(&self) {
         self.closing.cancel();
+    }
+
+    /// How many watch.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        Arc::strong_count(&self.watchers) - 1
+    }
+
+    /// To be held by whoever watches.
+    pub(crate) fn watching(&self) -> Arc<()> {
+        self.watchers.clone()
     }
 
     /// Cancelled when watches shall end.

@@ -19,6 +19,7 @@ use crate::call::User;
 use crate::connect::Connector;
 use crate::discovery::Discovery;
 use crate::error::ApiError;
+use crate::metrics::{Metrics, Note};
 use crate::registry::Registry;
 use axum::Router;
 use axum::body::Body;
@@ -55,6 +56,8 @@ pub struct Front {
     pub prefix: String,
     /// What is served, for clients that ask first.
     pub discovery: Discovery,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The key of service accounts' tokens, which others may check.
     pub key: Arc<crate::auth::tokens::Key>,
 }
@@ -78,8 +81,11 @@ impl Front {
         }))
     }
 
-    async fn answer(&self, request: Request<Body>, entrance: Entrance) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Body>, entrance: Entrance) -> Response<Body> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let begun = self.metrics.begin(!method.is_safe());
+        let note = Note::default();
+        request.extensions_mut().insert(note.clone());
         let served = AssertUnwindSafe(self.serve(request, entrance)).catch_unwind();
         let response = served.await.unwrap_or_else(|_| {
             tracing::error!(%method, path, "a panic; this is a bug");
@@ -89,6 +95,7 @@ impl Front {
         });
         let response = response.unwrap_or_else(|error| answer::failure(&error));
         tracing::debug!(%method, path, code = response.status().as_u16());
+        self.metrics.end(&begun, &note, response.status().as_u16());
         response
     }
 

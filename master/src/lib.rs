@@ -22,6 +22,7 @@ pub mod error;
 pub mod front;
 pub mod list;
 pub mod meta;
+pub mod metrics;
 pub mod pki;
 pub mod registry;
 pub mod render;

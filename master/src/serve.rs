@@ -13,6 +13,7 @@ use crate::discovery::Discovery;
 use crate::front::limits::Limits;
 use crate::front::openapi::OpenApi;
 use crate::front::{Entrance, Front};
+use crate::metrics::Metrics;
 use crate::pki::{self, Keys};
 use crate::registry::Registry;
 use crate::resource;
@@ -141,6 +142,7 @@ async fn front(
         ),
         prefix: options.api_prefix.clone(),
         discovery: Discovery::new(registry.resources()),
+        metrics: Metrics::default(),
         registry,
         caches,
         key,

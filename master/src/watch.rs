@@ -92,6 +92,7 @@ pub struct Watcher {
     timer: Pin<Box<Sleep>>,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
     over: bool,
+    _watching: Arc<()>,
 }
 
 impl Watcher {
@@ -149,6 +150,7 @@ impl Watcher {
             timer: Box::pin(tokio::time::sleep_until(timer)),
             closing: Box::pin(caches.closing().clone().cancelled_owned()),
             over: false,
+            _watching: caches.watching(),
         })
     }
 

@@ -6,6 +6,7 @@ use crate::auth::{Wish, reviews};
 use crate::call::{Call, User, Verb};
 use crate::connect::Connector;
 use crate::error::ApiError;
+use crate::metrics::Note;
 use crate::resource::Resource;
 use crate::{list, watch};
 use axum::body::Body;
@@ -23,6 +24,9 @@ pub(super) async fn serve(
         .ok_or_else(|| ApiError::bad_request("the query cannot be read"))?;
     let call = route::call(target, request.method(), query, request.headers(), user);
     let mut call = call.ok_or_else(not_allowed)?;
+    if let Some(note) = request.extensions().get::<Note>() {
+        note.about(&call, &front.registry);
+    }
     let wish = Wish::of(&call, call.verb.as_str());
     if let Err(error) = front.allowed(&call.user, &wish).await {
         rkube_http::body::drain(request.into_body()).await;

@@ -130,6 +130,10 @@ pub(super) fn page(
     };
     Ok(match trimmed {
         "/" => answer::value(StatusCode::OK, &json!({"paths": paths(front)})),
+        "/metrics" => {
+            let page = front.metrics.page(&front.caches);
+            answer::content(StatusCode::OK, crate::metrics::KIND, page.into())
+        }
         "/openid/v1/jwks" => {
             let jwks = front.key.jwks().to_string();
             answer::content(StatusCode::OK, "application/jwk-set+json", jwks.into())
