@@ -131,7 +131,7 @@ EndpointConditions ready serving terminating
 LeaseSpec holderIdentity leaseDurationSeconds leaseTransitions strategy preferredHolder
 TokenRequestSpec expirationSeconds
 TokenRequest expirationSeconds
-PriorityClass preemptionPolicy
+PriorityClass preemptionPolicy value
 StorageClass reclaimPolicy allowVolumeExpansion volumeBindingMode
 CSIDriverSpec attachRequired podInfoOnMount storageCapacity fsGroupPolicy requiresRepublish seLinuxMount nodeAllocatableUpdatePeriodSeconds
 VolumeNodeResources count

@@ -91,7 +91,7 @@ impl At<'_> {
             }
             (shape, value) => {
                 let read = self.value(field, shape, value)?;
-                let keep = field.required || field.zero_counts;
+                let keep = field.required || field.zero_counts || matches!(shape, Shape::Any);
                 match read.filter(|value| keep || !is_zero(value)) {
                     Some(value) => object.insert(name.to_owned(), value),
                     None => object.remove(name),
