@@ -13,6 +13,7 @@
 
 pub mod admission;
 pub mod auth;
+pub mod bootstrap;
 pub mod cache;
 pub mod call;
 pub mod cli;

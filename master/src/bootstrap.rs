@@ -1,0 +1,135 @@
+//! What is there before any user comes, and stays: the first namespaces, what each namespace has, the service `kubernetes`;
+//! and the end of namespaces.
+//!
+//! One task looks at everything again whenever something of it changes; what changed is not passed on. It sleeps while
+//! nothing does.
+mod first;
+mod homes;
+mod kubernetes;
+
+use crate::admission::portal::Net;
+use crate::error::ApiError;
+use crate::registry::Registry;
+use crate::store::{Store, StoreError};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// What the first objects say.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    /// The cluster CA's certificate, in PEM.
+    pub ca: String,
+    /// Where the addresses of services come from; the first is that of `kubernetes`.
+    pub service_net: Net,
+    /// Where this API server is reached.
+    pub address: IpAddr,
+    /// And on which port, with TLS.
+    pub port: u16,
+}
+
+/// What a change of which wakes the task.
+const WATCHED: &[&str] = &[
+    "/registry/namespaces/",
+    "/registry/serviceaccounts/",
+    "/registry/configmaps/",
+    "/registry/services/specs/default/kubernetes",
+    "/registry/services/endpoints/default/kubernetes",
+    "/registry/endpointslices/default/kubernetes",
+];
+const SHORTEST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Makes what is missing.
+///
+/// # Errors
+/// The store cannot be reached, or does not take it.
+pub async fn ensure(registry: &Registry, settings: &Bootstrap) -> Result<(), ApiError> {
+    first::namespaces(registry).await?;
+    kubernetes::ensure(registry, settings).await
+}
+
+/// Keeps it so, and ends namespaces that are deleted, until it is told to stop.
+pub async fn run(registry: Arc<Registry>, settings: Bootstrap, stop: CancellationToken) {
+    let changed = Arc::new(Notify::new());
+    let watches = WATCHED.iter().map(|prefix| {
+        let (store, changed) = (registry.store().clone(), changed.clone());
+        watch(store, prefix, changed)
+    });
+    let watches = futures::future::join_all(watches);
+    let work = async {
+        let mut wait = SHORTEST;
+        loop {
+            let done = pass(&registry, &settings).await;
+            wait = match done {
+                Ok(true) => {
+                    changed.notified().await;
+                    SHORTEST
+                }
+                // Something is left to do, and nobody may tell when it can be done.
+                Ok(false) => pause(&changed, wait).await,
+                Err(err) => {
+                    tracing::warn!(%err, "cannot look after namespaces; will try again");
+                    pause(&changed, wait).await
+                }
+            };
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = watches => {}
+        () = work => {}
+    }
+}
+
+/// Waits for a change, or for that long; how long to wait next time.
+async fn pause(changed: &Notify, wait: Duration) -> Duration {
+    tokio::time::sleep(SHORTEST).await;
+    match tokio::time::timeout(wait, changed.notified()).await {
+        Ok(()) => wait,
+        Err(_) => (wait * 2).min(LONGEST),
+    }
+}
+
+/// One look at everything; whether nothing is left to do.
+async fn pass(registry: &Registry, settings: &Bootstrap) -> Result<bool, ApiError> {
+    ensure(registry, settings).await?;
+    homes::pass(registry, &settings.ca).await
+}
+
+/// Says that something changed under the prefix, for ever.
+async fn watch(store: Arc<dyn Store>, prefix: &'static str, changed: Arc<Notify>) {
+    let mut wait = SHORTEST;
+    loop {
+        if let Err(err) = follow(&store, prefix, &changed, &mut wait).await {
+            tracing::debug!(%err, prefix, "watching again");
+        }
+        // What was missed meanwhile is seen by looking.
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST);
+        changed.notify_one();
+    }
+}
+
+async fn follow(
+    store: &Arc<dyn Store>,
+    prefix: &str,
+    changed: &Notify,
+    wait: &mut Duration,
+) -> Result<(), StoreError> {
+    let revision = store.revision().await?;
+    let mut watch = store.watch(prefix, revision).await?;
+    *wait = SHORTEST;
+    changed.notify_one();
+    while let Some(batch) = watch.0.recv().await {
+        if !batch?.events.is_empty() {
+            changed.notify_one();
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
