@@ -5,6 +5,7 @@ pub mod backup;
 pub mod flags;
 pub mod kubeconfig;
 pub mod serve;
+pub mod token;
 
 use clap::{Parser, Subcommand};
 
@@ -47,4 +48,7 @@ pub enum Verb {
     Restore(backup::Options),
     /// Make a new key for secrets; the old ones go on opening what they sealed
     RotateKey(backup::KeyOptions),
+    /// Make a token with which a node joins
+    #[command(subcommand)]
+    Token(token::Verb),
 }

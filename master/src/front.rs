@@ -13,6 +13,7 @@ pub mod openapi;
 mod pages;
 pub mod route;
 
+use crate::audit::{Audit, Trail};
 use crate::auth::{Authorizer, Decision, Identify, Wish, authorize, identify};
 use crate::cache::Caches;
 use crate::call::User;
@@ -50,6 +51,8 @@ pub struct Front {
     pub authorizer: Authorizer,
     /// What there is, for programs.
     pub openapi: Arc<openapi::OpenApi>,
+    /// Where it is written who did what.
+    pub audit: Option<Audit>,
     /// How many at once.
     pub limits: Limits,
     /// Where the API is: `/api`.
@@ -86,7 +89,8 @@ impl Front {
         let begun = self.metrics.begin(!method.is_safe());
         let note = Note::default();
         request.extensions_mut().insert(note.clone());
-        let served = AssertUnwindSafe(self.serve(request, entrance)).catch_unwind();
+        let (received, mut trail) = (jiff::Timestamp::now(), trail(&request));
+        let served = AssertUnwindSafe(self.serve(request, entrance, &mut trail)).catch_unwind();
         let response = served.await.unwrap_or_else(|_| {
             tracing::error!(%method, path, "a panic; this is a bug");
             Err(ApiError::internal(
@@ -94,6 +98,9 @@ impl Front {
             ))
         });
         let response = response.unwrap_or_else(|error| answer::failure(&error));
+        if let (Some(audit), false) = (&self.audit, trail.verb.is_empty()) {
+            audit.done(&trail, response.status().as_u16(), received);
+        }
         tracing::debug!(%method, path, code = response.status().as_u16());
         self.metrics.end(&begun, &note, response.status().as_u16());
         response
@@ -103,12 +110,14 @@ impl Front {
         &self,
         request: Request<Body>,
         entrance: Entrance,
+        trail: &mut Trail,
     ) -> Result<Response<Body>, ApiError> {
         let path = request.uri().path().to_owned();
         if let Some(page) = pages::open(self, request.method(), &path, request.uri().query()).await
         {
             return Ok(page);
         }
+        trail.verb = request.method().as_str().to_ascii_lowercase();
         let door = request.extensions().get::<Door>().cloned();
         let user = match self.user(door, request.headers().clone(), entrance).await {
             Ok(user) => user,
@@ -117,6 +126,7 @@ impl Front {
                 return Err(error);
             }
         };
+        trail.user = Some(user.clone());
         match route::route(&path, &self.prefix) {
             Ok(Route::Page(path)) => {
                 let wish = Wish::page(request.method(), &path);
@@ -134,7 +144,7 @@ impl Front {
             Ok(Route::Old { .. }) => {
                 Ok(answer::text(StatusCode::NOT_FOUND, "404 page not found\n"))
             }
-            Ok(Route::Resource(target)) => call::serve(self, request, *target, user).await,
+            Ok(Route::Resource(target)) => call::serve(self, request, *target, user, trail).await,
             Err(error) => refuse(error, request.method(), &path),
         }
     }
@@ -160,6 +170,21 @@ impl Front {
             Decision::Allow(_) => Ok(()),
             Decision::Deny(why) => Err(authorize::forbidden(user, wish, &why)),
         }
+    }
+}
+
+/// What is known of a request before anything is asked.
+fn trail(request: &Request<Body>) -> Trail {
+    let from = request.extensions().get::<Door>().map(ToString::to_string);
+    let from = from.unwrap_or_default();
+    let address = from.parse::<std::net::SocketAddr>();
+    let agent = request.headers().get(http::header::USER_AGENT);
+    let agent = agent.and_then(|agent| agent.to_str().ok());
+    Trail {
+        from: address.map_or(from, |address| address.ip().to_string()),
+        uri: request.uri().to_string(),
+        agent: agent.unwrap_or_default().to_owned(),
+        ..Trail::default()
     }
 }
 

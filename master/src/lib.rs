@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod audit;
 pub mod auth;
 pub mod bootstrap;
 pub mod cache;
@@ -60,6 +61,13 @@ pub fn run(cli: &cli::Cli) -> Result<(), Failure> {
         cli::Verb::Backup(options) => print(&cli::backup::backup(options)?)?,
         cli::Verb::Restore(options) => print(&cli::backup::restore(options)?)?,
         cli::Verb::RotateKey(options) => print(&cli::backup::rotate_key(options)?)?,
+        cli::Verb::Token(cli::token::Verb::Create(options)) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let runtime = runtime.map_err(anyhow::Error::from)?;
+            print(&runtime.block_on(cli::token::create(options))?)?;
+        }
         cli::Verb::Serve(options) => {
             let wrong = options.wrong();
             if !wrong.is_empty() {

@@ -1,4 +1,5 @@
 //! The master as it runs: everything put together, until a signal ends it.
+use crate::audit::{Audit, Rotation};
 use crate::auth::bootstrap::Bootstrap;
 use crate::auth::node::NodePods;
 use crate::auth::restriction::NodeRestriction;
@@ -119,6 +120,7 @@ async fn front(
     };
     Ok(Front {
         openapi,
+        audit: audit(options)?,
         connector: Connector::new(
             store.clone(),
             trust(options, keys, issuer)?,
@@ -169,6 +171,20 @@ async fn store(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
         Arc::new(crate::store::etcd::connect(&etcd).await?)
     };
     Ok(Arc::new(Sealed::new(inner, &SEALED, keys)))
+}
+
+/// Where it is written who did what.
+fn audit(options: &Options) -> anyhow::Result<Option<Audit>> {
+    let own = options.data_dir.join("audit.log");
+    let path = options.audit_log_path.as_deref().unwrap_or(&own);
+    if path.as_os_str() == "-" {
+        return Ok(None);
+    }
+    let rotation = Rotation {
+        size: options.audit_log_maxsize << 20,
+        kept: options.audit_log_maxbackup,
+    };
+    Ok(Some(Audit::open(path, rotation)?))
 }
 
 /// The server's certificate: the one that is given, or one of the cluster's authority.

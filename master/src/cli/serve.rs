@@ -72,6 +72,15 @@ pub struct Options {
     /// Its key
     #[arg(long, value_name = "FILE", help_heading = "Files")]
     pub etcd_keyfile: Option<PathBuf>,
+    /// Where it is written who did what; by default `audit.log` in the data directory, `-` for nowhere
+    #[arg(long, value_name = "FILE", help_heading = "Files")]
+    pub audit_log_path: Option<PathBuf>,
+    /// Megabytes of one such file
+    #[arg(long, value_name = "MB", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000), help_heading = "Files")]
+    pub audit_log_maxsize: u64,
+    /// How many of them are kept
+    #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1000), help_heading = "Files")]
+    pub audit_log_maxbackup: u32,
     /// Where the addresses of services come from
     #[arg(
         long,

@@ -2,6 +2,7 @@
 use super::accept::{Accepted, Text, takes_gzip};
 use super::route::{self, Target};
 use super::{Front, PATIENCE, answer, body, limits};
+use crate::audit::Trail;
 use crate::auth::{Wish, reviews};
 use crate::call::{Call, User, Verb};
 use crate::connect::Connector;
@@ -19,6 +20,7 @@ pub(super) async fn serve(
     request: Request<Body>,
     target: Target,
     user: User,
+    trail: &mut Trail,
 ) -> Result<Response<Body>, ApiError> {
     let query = route::query(request.uri())
         .ok_or_else(|| ApiError::bad_request("the query cannot be read"))?;
@@ -27,6 +29,7 @@ pub(super) async fn serve(
     if let Some(note) = request.extensions().get::<Note>() {
         note.about(&call, &front.registry);
     }
+    trail.note(&call);
     let wish = Wish::of(&call, call.verb.as_str());
     if let Err(error) = front.allowed(&call.user, &wish).await {
         rkube_http::body::drain(request.into_body()).await;
