@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod call;
 pub mod limits;
+mod old;
 pub mod openapi;
 mod pages;
 pub mod route;
@@ -61,6 +62,8 @@ pub struct Front {
     pub discovery: Discovery,
     /// What is counted.
     pub metrics: Metrics,
+    /// 2014's API.
+    pub old: crate::v1beta1::Edge,
     /// The key of service accounts' tokens, which others may check.
     pub key: Arc<crate::auth::tokens::Key>,
 }
@@ -141,8 +144,8 @@ impl Front {
                 }
                 pages::page(self, request.method(), &path, request.headers())
             }
-            Ok(Route::Old { .. }) => {
-                Ok(answer::text(StatusCode::NOT_FOUND, "404 page not found\n"))
+            Ok(Route::Old { version, rest }) => {
+                old::serve(self, request, (version, &rest), user).await
             }
             Ok(Route::Resource(target)) => call::serve(self, request, *target, user, trail).await,
             Err(error) => refuse(error, request.method(), &path),

@@ -33,6 +33,7 @@ pub mod select;
 pub mod serve;
 pub mod store;
 pub mod table;
+pub mod v1beta1;
 pub mod watch;
 
 /// Why a verb failed.

@@ -142,6 +142,7 @@ async fn front(
             options.max_requests_inflight,
             options.max_mutating_requests_inflight,
         ),
+        old: crate::v1beta1::Edge::new(registry.clone(), caches.clone(), &options.api_prefix),
         prefix: options.api_prefix.clone(),
         discovery: Discovery::new(registry.resources()),
         metrics: Metrics::default(),

@@ -255,6 +255,7 @@ fn handler() -> BoxedStrategy<Value> {
     ])
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of what every field may be")]
 fn manifest() -> BoxedStrategy<Value> {
     let empty = || Just(json!({})).boxed();
     let probe = object(vec![
@@ -364,6 +365,7 @@ fn manifest() -> BoxedStrategy<Value> {
 }
 
 /// Objects that 2014 took.
+#[expect(clippy::too_many_lines, reason = "a table of what every field may be")]
 fn any_object(kind: Kind) -> BoxedStrategy<Value> {
     let required = |(mut object, selector): (Value, Value), place: &[&str]| {
         let at = place
