@@ -332,4 +332,64 @@ mod tests {
         let batch = watch.0.recv().await.unwrap().unwrap();
         assert_eq!((batch.revision, &batch.events[0].entry), (2, &entry));
     }
+
+    #[tokio::test]
+    async fn leases_go_on_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path()).unwrap();
+        let (short, long) = (
+            store.grant(Duration::from_millis(300)).await.unwrap(),
+            store.grant(Duration::from_secs(600)).await.unwrap(),
+        );
+        for (key, lease) in [("/short", short), ("/long", long)] {
+            let change = Change::Put("x".into(), Some(lease));
+            let op = Op {
+                key: key.into(),
+                guard: Guard::Any,
+                change,
+            };
+            store.commit(vec![op]).await.unwrap();
+        }
+        drop(store);
+        let store = open(directory.path()).unwrap();
+        let now = store.revision().await.unwrap();
+        if store.get("/short").await.unwrap().is_some() {
+            let mut watch = store.watch("/short", now).await.unwrap();
+            let told = tokio::time::timeout(Duration::from_secs(10), watch.0.recv()).await;
+            assert!(told.unwrap().unwrap().unwrap().events[0].deleted);
+        }
+        assert_eq!(store.get("/long").await.unwrap().unwrap().lease, Some(long));
+        // Numbers of leases are not given twice.
+        assert!(store.grant(Duration::from_secs(1)).await.unwrap() > long);
+    }
+
+    #[tokio::test]
+    async fn the_log_is_cut_after_a_compaction() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path()).unwrap();
+        for number in 0..50 {
+            store
+                .commit(vec![put("/a", &number.to_string(), Guard::Any)])
+                .await
+                .unwrap();
+        }
+        let snapshot = || store.shared.file.snapshot().unwrap().state;
+        let bytes = snapshot().log_bytes;
+        store.compact(41).await.unwrap();
+        let cut = async {
+            while snapshot().trimmed < 41 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), cut)
+            .await
+            .unwrap();
+        let state = snapshot();
+        assert_eq!((state.oldest, state.trimmed, state.revision), (41, 41, 51));
+        assert!(
+            state.log_bytes < bytes / 4,
+            "{} of {bytes}",
+            state.log_bytes
+        );
+    }
 }

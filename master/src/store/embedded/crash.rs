@@ -269,7 +269,8 @@ fn drive(image: Vec<u8>, left: usize) -> Arc<Disk> {
 }
 
 fn on(disk: &Arc<Disk>) -> Result<Embedded, OpenError> {
-    let (file, state) = File::on(Drive(disk.clone()))?;
+    let disk = disk.clone();
+    let (file, state) = File::on(move || Drive(disk.clone()))?;
     start(file, state)
 }
 
@@ -344,12 +345,69 @@ async fn survive(first: usize, seed: u64) {
     }
 }
 
+/// A disk that fails and works again: nothing that was acknowledged is lost, nobody who watches misses anything, and the
+/// store goes on by itself.
+async fn hiccups(seed: u64) {
+    let mut dice = seed | 1;
+    let disk = drive(Vec::new(), usize::MAX);
+    let store = on(&disk).unwrap();
+    let mut watch = store.watch("/", 1).await.unwrap();
+    let (mut known, mut unsure) = (BTreeMap::new(), BTreeMap::new());
+    for number in 0..60u64 {
+        if number.is_multiple_of(10) {
+            disk.lock().left = usize::try_from(roll(&mut dice) % 60).unwrap();
+        }
+        let key = format!("/{number}");
+        match store.commit(vec![put(&key, "x".repeat(3000))]).await {
+            Ok(done) => drop(known.insert(key, done.revision)),
+            Err(error) => {
+                assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+                unsure.insert(key, ());
+                disk.lock().left = usize::MAX;
+            }
+        }
+    }
+    disk.lock().left = usize::MAX;
+    let last = store
+        .commit(vec![put("/last", String::new())])
+        .await
+        .unwrap()
+        .revision;
+    let mut told = BTreeMap::new();
+    let mut at = 1;
+    while at < last {
+        let batch = watch.0.recv().await.unwrap().unwrap();
+        assert!(batch.revision > at);
+        at = batch.revision;
+        for event in batch.events {
+            told.insert(event.entry.key.to_string(), event.entry.modified);
+        }
+    }
+    told.remove("/last");
+    assert!(
+        known
+            .iter()
+            .all(|(key, revision)| told.get(key) == Some(revision))
+    );
+    assert!(
+        told.keys()
+            .all(|key| known.contains_key(key) || unsure.contains_key(key))
+    );
+    whole(&store).await;
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
     fn acknowledged_writes_outlive_the_power(first in 0usize..600, seed: u64) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(survive(first, seed));
+    }
+
+    #[test]
+    fn a_disk_may_fail_for_a_while(seed: u64) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(hiccups(seed));
     }
 
     /// A file that others wrote into is refused or read, and never a reason to fall over.
@@ -378,4 +436,68 @@ proptest! {
             }
         });
     }
+}
+
+/// A small disk that is full and has room again. A tmpfs, and so a test for root.
+struct Tmpfs(tempfile::TempDir);
+
+impl Tmpfs {
+    fn mount(mebibytes: u64) -> Tmpfs {
+        let directory = tempfile::tempdir().unwrap();
+        let size = format!("size={mebibytes}m");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(directory.path())
+            .status();
+        assert!(mount.unwrap().success());
+        Tmpfs(directory)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_read_and_goes_on_when_there_is_room() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIP a_full_disk_is_read_and_goes_on_when_there_is_room: needs root");
+        return;
+    }
+    let disk = Tmpfs::mount(64);
+    let store = open(&disk.0.path().join("store")).unwrap();
+    let filler = disk.0.path().join("filler");
+    store
+        .commit(vec![put("/a", "1".to_owned()), put("/b", "1".to_owned())])
+        .await
+        .unwrap();
+    fs_err::write(&filler, vec![1; 44 << 20]).unwrap();
+    let refused = store.commit(vec![put("/a", "2".to_owned())]).await;
+    assert!(
+        matches!(&refused, Err(StoreError::Full(why)) if why.contains("make room")),
+        "{refused:?}"
+    );
+    assert!(matches!(
+        store.grant(Duration::from_secs(9)).await,
+        Err(StoreError::Full(_))
+    ));
+    assert_eq!(store.get("/a").await.unwrap().unwrap().value, "1");
+    // What takes away is done.
+    let delete = Op {
+        key: "/b".into(),
+        guard: Guard::Any,
+        change: Change::Delete,
+    };
+    store.commit(vec![delete.clone()]).await.unwrap();
+    assert_eq!(store.get("/b").await.unwrap(), None);
+    // Not the last bytes, though.
+    fs_err::write(disk.0.path().join("more"), vec![1; 17 << 20]).unwrap();
+    let refused = store.commit(vec![delete]).await;
+    assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
+    fs_err::remove_file(&filler).unwrap();
+    store.commit(vec![put("/a", "2".to_owned())]).await.unwrap();
+    whole(&store).await;
+    store.close();
 }

@@ -117,10 +117,20 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     )
 }
 
+/// How the file is opened, at first and after a fault.
+struct Opener(Box<dyn Fn() -> Result<Database, redb::DatabaseError> + Send + Sync>);
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Opener")
+    }
+}
+
 /// The file of a store.
 #[derive(Debug)]
 pub(super) struct File {
     path: PathBuf,
+    opener: Opener,
     db: RwLock<Option<Database>>,
 }
 
@@ -131,29 +141,35 @@ impl File {
         if length == 0 {
             make(path)?;
         }
-        let db = open_database(path)?;
-        let state = prepare(&db, path)?;
-        let file = File {
-            path: path.to_owned(),
-            db: RwLock::new(Some(db)),
-        };
-        Ok((file, state))
+        let existing = path.to_owned();
+        // Never made anew here: a file that went away under a master is no empty store.
+        File::with_opener(path, move || {
+            Database::builder().set_cache_size(CACHE).open(&existing)
+        })
     }
 
-    /// On a storage of the caller's; it cannot be opened again.
+    /// On a storage of the caller's.
     #[cfg(test)]
-    pub(super) fn on(backend: impl redb::StorageBackend) -> Result<(File, State), OpenError> {
-        let path = Path::new("/nowhere/at/all/store.redb");
-        let db = opened(path, || {
+    pub(super) fn on<T: redb::StorageBackend>(
+        storage: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Result<(File, State), OpenError> {
+        File::with_opener(Path::new("/nowhere/at/all/store.redb"), move || {
             Database::builder()
                 .set_cache_size(CACHE)
-                .create_with_backend(backend)
-        })?;
-        let state = prepare(&db, path)?;
+                .create_with_backend(storage())
+        })
+    }
+
+    fn with_opener(
+        path: &Path,
+        opener: impl Fn() -> Result<Database, redb::DatabaseError> + Send + Sync + 'static,
+    ) -> Result<(File, State), OpenError> {
         let file = File {
             path: path.to_owned(),
-            db: RwLock::new(Some(db)),
+            opener: Opener(Box::new(opener)),
+            db: RwLock::new(None),
         };
+        let state = file.reopen()?;
         Ok((file, state))
     }
 
@@ -166,7 +182,7 @@ impl File {
     pub(super) fn reopen(&self) -> Result<State, OpenError> {
         let mut held = self.db.write().unwrap_or_else(PoisonError::into_inner);
         drop(held.take());
-        let db = open_database(&self.path)?;
+        let db = opened(&self.path, || (self.opener.0)())?;
         let state = prepare(&db, &self.path)?;
         *held = Some(db);
         Ok(state)
@@ -251,7 +267,12 @@ fn make(path: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
         Ok(()) | Err(_) => {}
     }
-    let db = open_database(&partial)?;
+    // Nobody else may read it: it holds secrets.
+    let mut options = fs_err::OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    fs_err::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    drop(options.open(&partial).map_err(io)?);
+    let db = opened(&partial, || Database::builder().create(&partial))?;
     prepare(&db, &partial)?;
     drop(db);
     fs_err::rename(&partial, path).map_err(io)?;
@@ -259,21 +280,6 @@ fn make(path: &Path) -> Result<(), OpenError> {
     let directory = path.parent().unwrap_or(path);
     let names = fs_err::File::open(directory).map_err(io)?;
     names.sync_all().map_err(io)
-}
-
-fn open_database(path: &Path) -> Result<Database, OpenError> {
-    let private = |source| OpenError::Io {
-        file: path.to_owned(),
-        source,
-    };
-    // Nobody else may read it: it holds secrets.
-    let mut options = fs_err::OpenOptions::new();
-    options.read(true).write(true).create(true);
-    fs_err::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    drop(options.open(path).map_err(private)?);
-    opened(path, || {
-        Database::builder().set_cache_size(CACHE).create(path)
-    })
 }
 
 /// A damaged file can make redb panic: that is an answer too.

@@ -105,7 +105,11 @@ impl<'t> Group<'t> {
                 let why = format!("a transaction names {} twice", op.key);
                 return Ok(Err(StoreError::Failed(why)));
             }
-            let current = entry_at(&self.current, &op.key)?;
+            let current = match entry_at(&self.current, &op.key) {
+                // A damaged record is the trouble of those who want it.
+                Err(Fault::Broken(why)) => return Ok(Err(StoreError::Failed(why))),
+                current => current?,
+            };
             let holds = match op.guard {
                 Guard::Any => true,
                 Guard::Absent => current.is_none(),

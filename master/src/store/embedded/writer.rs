@@ -133,17 +133,16 @@ impl Writer {
 
     fn serve(&mut self, mut group: Vec<Request>, bytes: usize) {
         // A full disk still takes what takes away.
-        let mut done = Ok(());
         if let Err(full) = room::check(self.file.path(), room::LOW + 8 * bytes as u64) {
-            let refused = StoreError::from(full);
-            group = refuse(group, &refused);
-            done = room::check(self.file.path(), room::LEAST);
+            group = refuse(group, &full.into());
+            if let Err(full) = room::check(self.file.path(), room::LEAST) {
+                let error = self.failed(full.into());
+                return answer_all(group, &error);
+            }
         }
         let mut answers = Vec::new();
-        let done = done.and_then(|()| {
-            catch_unwind(AssertUnwindSafe(|| self.attempt(&group, &mut answers)))
-                .unwrap_or_else(|_| Err(Fault::Broken("its pages contradict each other".into())))
-        });
+        let done = catch_unwind(AssertUnwindSafe(|| self.attempt(&group, &mut answers)))
+            .unwrap_or_else(|_| Err(Fault::Broken("its pages contradict each other".into())));
         match done {
             Ok(()) => {
                 self.failing = false;
@@ -152,32 +151,25 @@ impl Writer {
                 }
             }
             Err(fault) => {
-                let error = self.failed(fault);
-                for request in group {
-                    let _ = request.reply.send(Err(error.clone()));
+                let error = self.failed(fault.into());
+                let before = self.state.revision;
+                self.broken = true;
+                // It may be on disk all the same; then nobody can say whose it was.
+                if self.recover() && self.state.revision != before {
+                    let why = format!("{error}; what was asked may have been done");
+                    return answer_all(group, &StoreError::Unavailable(why));
                 }
+                answer_all(group, &error);
             }
         }
     }
 
-    /// What the callers of a group are told that was not done.
-    fn failed(&mut self, fault: Fault) -> StoreError {
-        let error = StoreError::from(fault);
+    fn failed(&mut self, error: StoreError) -> StoreError {
         if !self.failing {
             warn!(file = %self.file.path().display(), err = %error, "the store could not write");
         }
         self.failing = true;
-        let before = self.state.revision;
-        // Where nothing was begun the file is as it was.
-        if self.file.snapshot().is_err() {
-            self.broken = true;
-            self.recover();
-        }
-        if self.state.revision == before {
-            error
-        } else {
-            StoreError::Unavailable(format!("{error}; what was asked may have been done"))
-        }
+        error
     }
 
     fn attempt(
@@ -242,6 +234,12 @@ impl Writer {
             .map_err(|error| StoreError::Unavailable(error.to_string()))
             .and_then(|state| Ok((state, Leases::load(&self.file)?)));
         match opened {
+            Ok((state, _)) if state.revision < self.state.revision => {
+                let file = self.file.path().display();
+                warn!(%file, revision = state.revision, known = self.state.revision, "the store is older than it was");
+                self.file.close();
+                false
+            }
             Ok((state, leases)) => {
                 info!(file = %self.file.path().display(), revision = state.revision, "the store is open again");
                 // A group whose sync failed may be on disk all the same: who watches is told what is there.
@@ -253,6 +251,12 @@ impl Writer {
             }
             Err(_) => false,
         }
+    }
+}
+
+fn answer_all(group: Vec<Request>, error: &StoreError) {
+    for request in group {
+        let _ = request.reply.send(Err(error.clone()));
     }
 }
 
