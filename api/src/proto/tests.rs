@@ -163,7 +163,7 @@ fn value(shape: &Shape, schemas: &Schemas, rng: &mut TestRng, depth: usize) -> V
         Shape::Quantity => strict::quantity(&format!("{}m", pick % 5000))
             .unwrap()
             .into(),
-        Shape::IntOrString if pick % 2 == 0 => "http".into(),
+        Shape::IntOrString if pick.is_multiple_of(2) => "http".into(),
         Shape::IntOrString => (pick % 1000 + 1).into(),
         Shape::Any => json!({"type": "string"}),
         Shape::Type(name) => object(schemas.get(name).unwrap(), schemas, rng, depth + 1),
@@ -192,9 +192,9 @@ fn object(of: &Type, schemas: &Schemas, rng: &mut TestRng, depth: usize) -> Valu
         // Deep down only what is no object.
         let plain = !matches!(field.shape, Shape::Type(_) | Shape::List(_) | Shape::Map(_));
         let wanted = if depth < 4 {
-            rng.next_u32() % 3 == 0
+            rng.next_u32().is_multiple_of(3)
         } else {
-            plain && rng.next_u32() % 4 == 0
+            plain && rng.next_u32().is_multiple_of(4)
         };
         if wanted {
             object.insert(
