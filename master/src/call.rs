@@ -138,6 +138,10 @@ impl Call {
     }
     /// About this subresource.
     #[must_use]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a subresource, as in kubectl's own words; nothing is subtracted"
+    )]
     pub fn sub(mut self, subresource: &str) -> Self {
         subresource.clone_into(&mut self.subresource);
         self
