@@ -1,12 +1,19 @@
 //! Watches of pods.
 use super::{Step, Watcher, watch};
 use crate::cache::tests::{Bed, call, pods};
+use crate::cache::{Caches, Kind};
 use crate::call::Verb;
+use crate::list;
 use crate::render::{Form, Include, Version};
-use crate::store::Store as _;
+use crate::store::embedded::{self, OpenError};
+use crate::store::{self, Guard, Op, Store};
 use axum::body::Body;
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 async fn open(bed: &Bed, query: &str, form: Form) -> Body {
@@ -315,4 +322,129 @@ async fn every_change_is_told_once_and_in_order() {
         }
     };
     tokio::join!(writes, reads);
+}
+
+/// What a client that lists and then watches holds, after so many events.
+async fn follow(watcher: &mut Watcher, held: &mut BTreeMap<String, u64>, until: u64) {
+    loop {
+        match watcher.next().await {
+            Step::Event { kind, object, .. } => {
+                let name = object.key.to_string();
+                let known = match kind {
+                    Kind::Deleted => held.remove(&name).is_some(),
+                    Kind::Added => held.insert(name, object.revision).is_none(),
+                    Kind::Modified => held.insert(name, object.revision).is_some(),
+                };
+                assert!(known, "{kind:?} of {} does not fit", object.key);
+            }
+            Step::Bookmark { revision, .. } if revision >= until => return,
+            Step::Bookmark { .. } => {}
+            step => panic!("{step:?}"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    /// Whoever lists and then applies what a watch tells has what a list shows, whatever the selector, also when the
+    /// server starts again in between.
+    #[test]
+    fn a_list_and_its_watch_are_the_state(
+        writes in proptest::collection::vec((0..6_u8, 0..4_u8), 3..60),
+        selector in 0..4_usize,
+        restart: bool,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut bed = Bed::new().await;
+            let query = ["", "&labelSelector=app%3Dx", "&fieldSelector=spec.nodeName%3Dn1", "&labelSelector=!app"][selector];
+            let write = async |bed: &Bed, (name, how): (u8, u8)| {
+                let name = format!("ns{}/p{name}", name % 2);
+                let labels = if how.is_multiple_of(2) { json!({"app": "x"}) } else { json!({}) };
+                match how {
+                    0 => bed.gone(&name).await,
+                    how => bed.pod(&name, labels, if how > 1 { "n1" } else { "n2" }).await,
+                }
+            };
+            let third = writes.len() / 3;
+            for &one in &writes[..third] { write(&bed, one).await; }
+            let list = list::select(&bed.caches, &pods(), &call(Verb::List, "", query)).await.unwrap();
+            let mut held = list.items.iter().map(|it| (it.key.to_string(), it.revision)).collect();
+            for &one in &writes[third..2 * third] { write(&bed, one).await; }
+            if restart {
+                bed = Bed::over(bed.store).await;
+            }
+            let query = format!("{query}&allowWatchBookmarks=true");
+            let from = format!("resourceVersion={}{query}", list.meta.revision);
+            let mut watcher = Watcher::start(&bed.caches, &pods(), &call(Verb::Watch, "", &from)).await.unwrap();
+            let mut last = 0;
+            for &one in &writes[2 * third..] { last = write(&bed, one).await; }
+            follow(&mut watcher, &mut held, last).await;
+            let list = list::select(&bed.caches, &pods(), &call(Verb::List, "", &query)).await.unwrap();
+            let shown: BTreeMap<_, _> = list.items.iter().map(|it| (it.key.to_string(), it.revision)).collect();
+            assert_eq!(held, shown);
+        });
+    }
+}
+
+/// The store, once those who read it before are gone.
+async fn opened(dir: &std::path::Path) -> embedded::Embedded {
+    let again = async {
+        let mut tries = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            tries.tick().await;
+            match embedded::open(dir) {
+                Ok(store) => return store,
+                Err(OpenError::InUse(_)) => {}
+                Err(err) => panic!("{err}"),
+            }
+        }
+    };
+    let opened = tokio::time::timeout(Duration::from_secs(30), again);
+    opened.await.expect("nobody holds it for ever")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_watchers_of_a_real_store_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut start = 0;
+    for _ in 0..2 {
+        let store: Arc<dyn Store> = Arc::new(opened(dir.path()).await);
+        let caches = Caches::start(store.clone(), &[pods()]).await.unwrap();
+        if start == 0 {
+            start = caches.fresh().await.unwrap().max(1);
+        }
+        let query = format!("resourceVersion={start}");
+        let mut watchers = Vec::new();
+        for _ in 0..100 {
+            let call = call(Verb::Watch, "", &query);
+            watchers.push(Watcher::start(&caches, &pods(), &call).await.unwrap());
+        }
+        for number in 0..100 {
+            let key = format!("/registry/pods/default/p{number}");
+            let op = Op {
+                key: key.into(),
+                guard: Guard::Any,
+                change: store::Change::Put(Bytes::from_static(br#"{"metadata":{}}"#), None),
+            };
+            store.commit(vec![op]).await.unwrap();
+        }
+        let newest = caches.fresh().await.unwrap();
+        let readers = watchers.into_iter().map(|mut watcher| {
+            tokio::spawn(async move {
+                let mut last = start;
+                while last < newest {
+                    let Step::Event { object, .. } = watcher.next().await else {
+                        panic!("only events were expected");
+                    };
+                    assert_eq!(object.revision, last + 1);
+                    last = object.revision;
+                }
+            })
+        });
+        let all = futures::future::try_join_all(readers);
+        let all = tokio::time::timeout(Duration::from_secs(30), all).await;
+        all.expect("all are told").unwrap();
+    }
 }
