@@ -12,6 +12,7 @@ pub mod limits;
 mod old;
 pub mod openapi;
 mod pages;
+mod parts;
 pub mod route;
 
 use crate::audit::{Audit, Trail};

@@ -6,6 +6,7 @@ use crate::auth::restriction::NodeRestriction;
 use crate::auth::service::ServiceAccounts;
 use crate::auth::tokens::Key;
 use crate::auth::{Authorizer, Identify};
+use crate::bootstrap;
 use crate::cache::Caches;
 use crate::cli::backup;
 use crate::cli::serve::Options;
@@ -67,6 +68,10 @@ pub async fn serve(options: &Options) -> anyhow::Result<()> {
         let plain = front.router(Entrance::Unsecured);
         tokio::spawn(hall.clone().plain(Port::new(address), plain));
     }
+    let first = first_objects(options, &keys)?;
+    bootstrap::ensure(&front.registry, &first).await?;
+    let keeper = bootstrap::run(front.registry.clone(), first, hall.closing.clone());
+    tokio::spawn(keeper);
     rkube_http::sd::notify("READY=1");
     let kubeconfig = keys.kubeconfig();
     tracing::info!(%server, kubeconfig = %kubeconfig.display(), "serving; try: kubectl --kubeconfig FILE get nodes");
@@ -77,6 +82,35 @@ pub async fn serve(options: &Options) -> anyhow::Result<()> {
     hall.connections.close();
     let _ = tokio::time::timeout(DRAIN, hall.connections.wait()).await;
     Ok(())
+}
+
+/// The cluster CA's certificate.
+fn ca(keys: &Keys) -> anyhow::Result<String> {
+    Ok(fs_err::read_to_string(keys.ca())?)
+}
+
+/// What the first objects of the cluster say: above all, where this server is.
+fn first_objects(options: &Options, keys: &Keys) -> anyhow::Result<bootstrap::Bootstrap> {
+    let settings = options.settings().map_err(anyhow::Error::msg)?;
+    let bound = Some(options.bind_address).filter(|address| !address.is_unspecified());
+    let address = options.public_address.or(bound);
+    Ok(bootstrap::Bootstrap {
+        ca: ca(keys)?,
+        service_net: settings.service_net,
+        address: address.unwrap_or_else(|| own_address(options.bind_address)),
+        port: options.secure_port,
+    })
+}
+
+/// The address by which others most likely reach this machine: that of its way out. No packet is sent.
+fn own_address(bound: IpAddr) -> IpAddr {
+    let socket = std::net::UdpSocket::bind((bound, 0));
+    let out = socket.and_then(|socket| {
+        // An address kept for documentation (RFC 5737).
+        socket.connect(("192.0.2.1", 9))?;
+        socket.local_addr()
+    });
+    out.map_or(bound, |address| address.ip())
 }
 
 async fn ended() -> std::io::Result<()> {
@@ -101,11 +135,9 @@ async fn front(
     let resources = resource::with(&settings);
     let openapi = Arc::new(OpenApi::new(&resources));
     let caches = Caches::start(store.clone(), &resources).await?;
-    let registry = Arc::new(Registry::new(
-        store.clone(),
-        resources,
-        vec![Arc::new(NodeRestriction)],
-    ));
+    let mut plugins = crate::admission::plugins(&ca(keys)?);
+    plugins.push(Arc::new(NodeRestriction));
+    let registry = Arc::new(Registry::new(store.clone(), resources, plugins));
     let key = Arc::new(Key::open(
         &keys.service_accounts(),
         &options.service_account_issuer,

@@ -1,7 +1,7 @@
 //! A call to a resource: may it be, is there a place, then the part of the master that does it.
 use super::accept::{Accepted, Text, takes_gzip};
 use super::route::{self, Target};
-use super::{Front, PATIENCE, answer, body, limits};
+use super::{Front, PATIENCE, answer, body, limits, parts};
 use crate::audit::Trail;
 use crate::auth::{Wish, reviews};
 use crate::call::{Call, User, Verb};
@@ -121,10 +121,7 @@ async fn dispatch(
     let done = match call.verb {
         Verb::List => return listed(front, resource, &call, accepted).await,
         Verb::Get => registry.get(&call).await,
-        Verb::Create => {
-            let body = body::object(resource, &call, request.into_body()).await?;
-            registry.create(&call, body).await
-        }
+        Verb::Create => parts::create(front, resource, &call, request.into_body()).await,
         Verb::Update => {
             let body = body::object(resource, &call, request.into_body()).await?;
             registry.update(&call, body).await
