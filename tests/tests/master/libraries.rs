@@ -98,6 +98,7 @@ config.loadFromDefault();
 const core = config.makeApiClient(k8s.CoreV1Api);
 (async () => {
   const seen = [];
+  let ending = false;
   const informer = k8s.makeInformer(config, '/api/v1/namespaces/default/configmaps',
     () => core.listNamespacedConfigMap({ namespace: 'default' }));
   const deleted = new Promise((resolve) => {
@@ -108,7 +109,7 @@ const core = config.makeApiClient(k8s.CoreV1Api);
         if (kind === 'delete') resolve();
       });
     }
-    informer.on('error', (err) => { console.error(err); process.exit(1); });
+    informer.on('error', (err) => { if (!ending) { console.error(err); process.exit(1); } });
   });
   await informer.start();
   await core.createNamespacedConfigMap({ namespace: 'default', body: { metadata: { name: 'js' }, data: { a: '1' } } });
@@ -117,6 +118,7 @@ const core = config.makeApiClient(k8s.CoreV1Api);
   await core.replaceNamespacedConfigMap({ namespace: 'default', name: 'js', body: object });
   await core.deleteNamespacedConfigMap({ namespace: 'default', name: 'js' });
   await deleted;
+  ending = true;
   await informer.stop();
   if (seen.join() !== 'add,update,delete') throw new Error(seen.join());
   console.log('all is well');

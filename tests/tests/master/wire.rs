@@ -474,13 +474,13 @@ fn large_answers_are_packed_and_yaml_is_spoken() {
             "-H",
             "Content-Type: application/yaml",
             "--data-binary",
-            "metadata:\n  name: y\ndata:\n  a: 'b'\n",
+            "metadata:\n  name: yaml\ndata:\n  a: 'b'\n",
         ],
     );
     assert_eq!(code, 201, "{body}");
     let (_, body) = ask(
         &master,
-        &[&format!("{MAPS}/y"), "-H", "Accept: application/yaml"],
+        &[&format!("{MAPS}/yaml"), "-H", "Accept: application/yaml"],
     );
     assert!(body.contains("\n  a: b\n"), "{body}");
 }
