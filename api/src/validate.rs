@@ -303,11 +303,13 @@ impl Errors {
     }
 
     fn required(&mut self, path: &str) {
-        self.add(path, "required value");
+        let missing = FieldError::new(path, "required value").because(Reason::Required);
+        self.list.push(missing);
     }
 
     fn duplicate(&mut self, path: &str, value: impl fmt::Debug) {
-        self.add(path, &format!("duplicate value {value:?}"));
+        let again = FieldError::new(path, format!("duplicate value {value:?}"));
+        self.list.push(again.because(Reason::Duplicate));
     }
 
     fn form(&mut self, form: Form, path: &str, name: &str) {

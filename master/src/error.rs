@@ -4,7 +4,7 @@
 //! (k8s.io/apimachinery, pkg/api/errors).
 use crate::store::StoreError;
 use http::StatusCode;
-use rkube_api::validate::FieldError;
+use rkube_api::validate::{FieldError, Reason};
 use serde_json::{Value, json};
 
 /// Why a request was not done.
@@ -100,7 +100,10 @@ impl ApiError {
     /// 422: fields are wrong.
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, mistakes: &[FieldError]) -> Self {
-        let list: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        let list: Vec<String> = mistakes
+            .iter()
+            .map(|mistake| format!("{}: {}", mistake.path, words(mistake)))
+            .collect();
         let all = match list.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -163,8 +166,33 @@ fn details(group: &str, kind: &str, name: &str) -> Value {
     details
 }
 
+/// A mistake as Kubernetes begins it: `Required value`, `Invalid value: ...`. The rules that a kubelet has by itself say it in
+/// words for people alone.
+fn words(mistake: &FieldError) -> String {
+    let problem = &mistake.problem;
+    if problem.starts_with(|first: char| first.is_ascii_uppercase()) {
+        return problem.clone();
+    }
+    let begins = |words: &str| problem.strip_prefix(words);
+    match mistake.reason {
+        Reason::Required => match begins("required value") {
+            Some(rest) => format!("Required value{rest}"),
+            None => format!("Required value: {problem}"),
+        },
+        Reason::Duplicate => match begins("duplicate value") {
+            Some(rest) => format!("Duplicate value:{rest}"),
+            None => format!("Duplicate value: {problem}"),
+        },
+        Reason::Invalid => format!("Invalid value: {problem}"),
+        Reason::NotSupported => format!("Unsupported value: {problem}"),
+        Reason::Forbidden => format!("Forbidden: {problem}"),
+        Reason::TooLong => format!("Too long: {problem}"),
+        Reason::NotFound => format!("Not found: {problem}"),
+    }
+}
+
 fn cause(mistake: &FieldError) -> Value {
-    json!({"reason": mistake.reason.as_str(), "message": mistake.problem, "field": mistake.path})
+    json!({"reason": mistake.reason.as_str(), "message": words(mistake), "field": mistake.path})
 }
 
 impl From<StoreError> for ApiError {

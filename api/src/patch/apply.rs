@@ -32,6 +32,9 @@ const UNOWNED: &[&[&str]] = &[
 /// The longest name of a manager (`fieldManager`).
 const MOST_NAME: usize = 128;
 
+/// The annotation with the object as `kubectl apply` sent it last.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Who writes, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -133,7 +136,12 @@ pub fn apply(
 
     let mut difference = typed.compare(was, &merged);
     strip_difference(&mut difference, request);
-    settle(&mut owners, at, &difference, request.force)?;
+    let force = request.force || {
+        // What the client's own apply has set, it may take over by the server's.
+        let applied = applied_by_client(was).map(|config| owned(typed, &config, request));
+        applied.is_some_and(|applied| only_in(&mut owners, at, &difference, &applied))
+    };
+    settle(&mut owners, at, &difference, force)?;
     let new = owners
         .0
         .get(at)
@@ -146,6 +154,27 @@ pub fn apply(
     owners.set(at, new, changed, request.time);
     owners.write(&mut merged);
     Ok(merged)
+}
+
+/// What `kubectl apply` without `--server-side` has noted of the object it sent.
+fn applied_by_client(live: &Value) -> Option<Value> {
+    let annotations = live.get("metadata")?.get("annotations")?;
+    let text = annotations.get(LAST_APPLIED)?.as_str()?;
+    serde_json::from_str(text).ok()
+}
+
+/// Whether others own nothing of what changed but fields in `applied`.
+fn only_in(
+    owners: &mut Owners,
+    at: usize,
+    difference: &typed::Difference,
+    applied: &Fields,
+) -> bool {
+    let mut outside = difference.changed.clone();
+    outside.subtract(applied);
+    owners
+        .others(at)
+        .all(|owner| owner.fields.shared(&outside).is_empty())
 }
 
 /// Takes what changed from others, or says who they are.

@@ -139,6 +139,9 @@ fn secrets_are_not_readable_on_disk() {
                 queue.push(path);
                 continue;
             }
+            if !path.is_file() {
+                continue;
+            }
             let bytes = std::fs::read(&path).unwrap();
             let has = |text: &str| {
                 bytes
