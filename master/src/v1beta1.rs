@@ -87,7 +87,7 @@ impl Edge {
         house: &dyn House,
         (version, rest): (Version, &str),
         request: Request<Body>,
-        query: Vec<(String, String)>,
+        query: &[(String, String)],
         user: User,
     ) -> Response<Body> {
         let asked = match path::parse(request.method(), rest, version, query) {

@@ -33,7 +33,7 @@ pub(super) async fn serve(
     };
     Ok(front
         .old
-        .serve(front, (version, rest), request, query, user)
+        .serve(front, (version, rest), request, &query, user)
         .await)
 }
 

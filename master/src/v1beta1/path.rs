@@ -87,7 +87,7 @@ pub fn parse(
     method: &Method,
     rest: &str,
     version: Version,
-    query: Vec<(String, String)>,
+    query: &[(String, String)],
 ) -> Result<Asked, Refused> {
     let known = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
     let segments: Vec<&str> = rest.trim_end_matches('/').split('/').collect();
@@ -98,7 +98,7 @@ pub fn parse(
             action,
             kind,
             id,
-            query: query.clone(),
+            query: query.to_vec(),
         })
     };
     let kind = |word: &str| Kind::of_resource(word).ok_or(Refused::NotFound);
@@ -176,7 +176,7 @@ mod tests {
     fn paths() {
         let read = |method: &str, rest: &str| {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            parse(&method, rest, Version::V1beta1, Vec::new())
+            parse(&method, rest, Version::V1beta1, &[])
                 .map(|asked| (asked.action, asked.kind, asked.id))
         };
         let id = "x".to_owned();

@@ -53,7 +53,7 @@ impl Server {
             .unwrap();
         let version = Version::parse(version).unwrap();
         self.edge
-            .serve(&Open, (version, rest), request, pairs, User::master())
+            .serve(&Open, (version, rest), request, &pairs, User::master())
             .await
     }
     async fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Value) {

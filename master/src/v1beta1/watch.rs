@@ -47,7 +47,7 @@ pub(super) async fn answer(
         over: false,
     };
     if let Some(key) = socket_key(request.headers()) {
-        return Ok(socket(events, key, request));
+        return Ok(socket(events, &key, request));
     }
     let lines = futures::stream::unfold(events, async |mut events| {
         let mut line = events.next().await?.to_string();
@@ -100,7 +100,7 @@ fn socket_key(headers: &HeaderMap) -> Option<String> {
     wanted.then(|| key.to_owned())
 }
 
-fn socket(events: Events, key: String, mut request: Request<Body>) -> Response<Body> {
+fn socket(events: Events, key: &str, mut request: Request<Body>) -> Response<Body> {
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgrade.await {
