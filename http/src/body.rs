@@ -1,12 +1,16 @@
 //! Bodies of requests: so long, and no longer; in so much time, and no more.
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Limited};
 use std::time::Duration;
 
 /// How long a client has to send it.
 const WAIT: Duration = Duration::from_secs(20);
+
+/// How much more of a body that is too large is taken, and for how long.
+const OVERSIZE_LIMIT: usize = 16 << 20;
+const OVERSIZE_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a body was not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,17 +54,29 @@ pub async fn read(body: Body, limit: usize) -> Result<Bytes, BodyError> {
 }
 
 async fn read_within(body: Body, limit: usize, wait: Duration) -> Result<Bytes, BodyError> {
-    // One that says how large it is need not be read.
+    let read = tokio::time::timeout(wait, collect(body, limit)).await;
+    read.unwrap_or(Err(BodyError::Late(wait)))
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
+    // One that says how large it is need not be kept.
     let told = hyper::body::Body::size_hint(&body).lower();
-    if told > limit as u64 {
-        return Err(BodyError::TooLarge { limit });
+    let mut kept = BytesMut::new();
+    let mut fits = told <= limit as u64;
+    while fits && let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|err| BodyError::Broken(err.to_string()))?;
+        if let Some(data) = frame.data_ref() {
+            fits = kept.len() + data.len() <= limit;
+            kept.extend_from_slice(if fits { data } else { &[] });
+        }
     }
-    match tokio::time::timeout(wait, Limited::new(body, limit).collect()).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(err)) if err.is::<LengthLimitError>() => Err(BodyError::TooLarge { limit }),
-        Ok(Err(err)) => Err(BodyError::Broken(err.to_string())),
-        Err(_) => Err(BodyError::Late(wait)),
+    if fits {
+        return Ok(kept.freeze());
     }
+    // Whoever is known and sends too much is to hear so, and not that the line is cut.
+    let rest = Limited::new(body, OVERSIZE_LIMIT).collect();
+    let _ = tokio::time::timeout(OVERSIZE_WAIT, rest).await;
+    Err(BodyError::TooLarge { limit })
 }
 
 /// Takes a little of a body that is of no use, so that whoever sends it hears the answer and not that the line is cut.
