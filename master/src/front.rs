@@ -164,6 +164,14 @@ impl Front {
         entrance: Entrance,
     ) -> Result<User, ApiError> {
         if entrance == Entrance::Unsecured {
+            // A page of the web that a browser of this host shows is not somebody of this host.
+            if !is_of_this_host(&headers) {
+                return Err(ApiError::new(
+                    StatusCode::FORBIDDEN,
+                    "Forbidden",
+                    "this port is for programs of this host: use it as 127.0.0.1 or localhost, and not from a web page",
+                ));
+            }
             return Ok(identify::unsecured());
         }
         let door = door.ok_or_else(identify::unauthorized)?;
@@ -178,6 +186,21 @@ impl Front {
             Decision::Deny(why) => Err(authorize::forbidden(user, wish, &why)),
         }
     }
+}
+
+/// Whether a request names this host by a name of its own, and comes from no page of another.
+fn is_of_this_host(headers: &http::HeaderMap) -> bool {
+    let host = headers.get(http::header::HOST);
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or("");
+    let own = |host: &str| {
+        let name = match host.strip_prefix('[') {
+            Some(six) => six.split(']').next().unwrap_or_default(),
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        let address = name.parse::<std::net::IpAddr>();
+        name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    };
+    own(host) && !headers.contains_key(http::header::ORIGIN)
 }
 
 /// What is known of a request before anything is asked.
@@ -206,5 +229,31 @@ fn refuse(error: PathError, method: &Method, path: &str) -> Result<Response<Body
             "RequestURITooLong",
             error.to_string(),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plain_port_is_for_programs_of_this_host() {
+        for (host, origin, expected) in [
+            ("127.0.0.1:8080", None, true),
+            ("localhost", None, true),
+            ("[::1]:8080", None, true),
+            ("evil.example:8080", None, false),
+            ("localhost.evil.example", None, false),
+            ("10.0.0.5", None, false),
+            ("", None, false),
+            ("localhost:8080", Some("https://evil.example"), false),
+        ] {
+            let mut headers = http::HeaderMap::new();
+            headers.insert(http::header::HOST, host.parse().unwrap());
+            if let Some(origin) = origin {
+                headers.insert(http::header::ORIGIN, origin.parse().unwrap());
+            }
+            assert_eq!(is_of_this_host(&headers), expected, "{host} {origin:?}");
+        }
     }
 }

@@ -88,6 +88,7 @@ impl Cluster {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "tests write it in place")]
 fn service(name: &str, spec: Value) -> Value {
     json!({"metadata": {"name": name}, "spec": spec})
 }

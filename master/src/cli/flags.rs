@@ -10,6 +10,17 @@ const GONE: &[(&str, bool, &str)] = &[
     ("vmodule", true, "set RKUBE_MASTER_LOG instead"),
     ("log-flush-frequency", true, "the log is not held back"),
     ("storage-version", true, "objects are stored as v1"),
+    (
+        "allow-privileged",
+        false,
+        "a pod may ask for privileges as in v1",
+    ),
+    (
+        "read-only-port",
+        true,
+        "there is no port that asks for no name but --insecure-port",
+    ),
+    ("etcd-config", true, "name the servers with --etcd-servers"),
     ("cloud-provider", true, "there are no cloud providers"),
     ("cloud-config", true, "there are no cloud providers"),
     ("machines", true, "nodes register themselves"),
@@ -60,7 +71,6 @@ pub fn understood(arguments: impl IntoIterator<Item = OsString>) -> (Vec<OsStrin
                 let times = level.parse::<usize>().unwrap_or(0).min(2);
                 plain.extend(std::iter::repeat_n(OsString::from("-v"), times));
             }
-            // 2014's servers had no nodes' rules of their own.
             (name, Some(value)) => plain.push(format!("--{name}={value}").into()),
             (name, None) => plain.push(format!("--{name}").into()),
         }

@@ -167,12 +167,12 @@ fn pages_and_2014() {
 }
 
 #[track_caller]
-fn verb(method: Method, path: &str, query: &str, expected: Option<Verb>) {
+fn verb(method: &Method, path: &str, query: &str, expected: Option<Verb>) {
     let uri: Uri = format!("{path}?{query}").parse().unwrap();
     let query = super::query(&uri).unwrap();
     let made = call(
         target(path),
-        &method,
+        method,
         query,
         &HeaderMap::new(),
         User::default(),
@@ -183,20 +183,20 @@ fn verb(method: Method, path: &str, query: &str, expected: Option<Verb>) {
 #[test]
 fn verbs() {
     let (pods, pod) = ("/api/v1/namespaces/a/pods", "/api/v1/namespaces/a/pods/x");
-    verb(Method::GET, pods, "", Some(Verb::List));
-    verb(Method::HEAD, pod, "", Some(Verb::Get));
-    verb(Method::GET, pods, "watch=true", Some(Verb::Watch));
-    verb(Method::GET, pods, "watch=1&limit=5", Some(Verb::Watch));
-    verb(Method::GET, pods, "watch", Some(Verb::Watch));
-    verb(Method::GET, pods, "watch=0", Some(Verb::List));
-    verb(Method::GET, pod, "watch=true", Some(Verb::Get));
-    verb(Method::GET, "/api/v1/watch/pods", "", Some(Verb::Watch));
-    verb(Method::POST, pods, "", Some(Verb::Create));
-    verb(Method::PUT, pod, "", Some(Verb::Update));
-    verb(Method::PATCH, pod, "", Some(Verb::Patch));
-    verb(Method::DELETE, pod, "", Some(Verb::Delete));
-    verb(Method::DELETE, pods, "", Some(Verb::DeleteCollection));
-    verb(Method::TRACE, pods, "", None);
+    verb(&Method::GET, pods, "", Some(Verb::List));
+    verb(&Method::HEAD, pod, "", Some(Verb::Get));
+    verb(&Method::GET, pods, "watch=true", Some(Verb::Watch));
+    verb(&Method::GET, pods, "watch=1&limit=5", Some(Verb::Watch));
+    verb(&Method::GET, pods, "watch", Some(Verb::Watch));
+    verb(&Method::GET, pods, "watch=0", Some(Verb::List));
+    verb(&Method::GET, pod, "watch=true", Some(Verb::Get));
+    verb(&Method::GET, "/api/v1/watch/pods", "", Some(Verb::Watch));
+    verb(&Method::POST, pods, "", Some(Verb::Create));
+    verb(&Method::PUT, pod, "", Some(Verb::Update));
+    verb(&Method::PATCH, pod, "", Some(Verb::Patch));
+    verb(&Method::DELETE, pod, "", Some(Verb::Delete));
+    verb(&Method::DELETE, pods, "", Some(Verb::DeleteCollection));
+    verb(&Method::TRACE, pods, "", None);
 }
 
 #[test]

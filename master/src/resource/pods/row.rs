@@ -197,6 +197,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "tests write it in place")]
     fn row(spec: Value, status: Value) -> [String; 3] {
         let pod = json!({"metadata": {"name": "p"}, "spec": spec, "status": status});
         let cells = cells(&pod, 1_767_225_610);
