@@ -319,10 +319,14 @@ impl Store for Etcd {
         {
             Ok(()) => Ok(()),
             Err(Failure::Etcd(error)) if Kind::of(&error) == Kind::OutOfRange => {
-                match feed::outside(self.servers(), before).await {
-                    error @ StoreError::Future { .. } => Err(error),
+                let newest = feed::newest(self.servers()).await?;
+                match before > newest {
+                    true => Err(StoreError::Future {
+                        asked: before,
+                        newest,
+                    }),
                     // It is gone already.
-                    _ => Ok(()),
+                    false => Ok(()),
                 }
             }
             Err(failure) => Err(self.failed(failure).await),

@@ -14,6 +14,8 @@ use tracing::{debug, warn};
 
 /// How long the past may take to be told.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long the question may take where the past begins.
+const ASKED: Duration = Duration::from_secs(2);
 /// How much of the past is told at once.
 const BYTES: usize = 32 << 20;
 /// The pauses between tries to watch.
@@ -196,7 +198,7 @@ pub(super) async fn outside(servers: &Servers, asked: Revision) -> StoreError {
             next(&mut stream, asked).await?;
         }
     };
-    match timeout(LIMIT, oldest).await {
+    match timeout(ASKED, oldest).await {
         Ok(Err(error)) => error,
         Ok(Ok(())) | Err(_) => StoreError::Compacted {
             asked,
