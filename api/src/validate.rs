@@ -170,10 +170,13 @@ pub fn pod(pod: &Pod) -> Vec<FieldError> {
     errors.list
 }
 
-/// Everything wrong with the spec of a pod, which stands at this path.
+/// Everything wrong with the spec of a pod, which stands at this path, in Kubernetes' words.
 #[must_use]
 pub fn pod_spec(spec: &PodSpec, path: &str) -> Vec<FieldError> {
-    let mut errors = Errors::default();
+    let mut errors = Errors {
+        words: Words::Kubernetes,
+        ..Errors::default()
+    };
     pod::spec(spec, &mut errors);
     for error in &mut errors.list {
         if let Some(rest) = error.path.strip_prefix("spec") {
@@ -291,10 +294,21 @@ fn labels(path: &str, labels: Option<&BTreeMap<String, String>>, errors: &mut Er
     }
 }
 
+/// Who is to read the messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Words {
+    /// Somebody with a manifest in front of them.
+    #[default]
+    Plain,
+    /// Somebody who knows the messages of Kubernetes' own API server, or a program that does.
+    Kubernetes,
+}
+
 /// The errors so far, and the checks that many fields share.
 #[derive(Default)]
 struct Errors {
     list: Vec<FieldError>,
+    words: Words,
 }
 
 impl Errors {
@@ -302,36 +316,90 @@ impl Errors {
         self.list.push(FieldError::new(path, problem));
     }
 
+    /// One of two ways to say it.
+    fn say(&mut self, plain: impl FnOnce() -> FieldError, kubernetes: impl FnOnce() -> FieldError) {
+        let error = match self.words {
+            Words::Plain => plain(),
+            Words::Kubernetes => kubernetes(),
+        };
+        self.list.push(error);
+    }
+
     fn required(&mut self, path: &str) {
-        let missing = FieldError::new(path, "required value").because(Reason::Required);
-        self.list.push(missing);
+        self.say(
+            || FieldError::new(path, "required value").because(Reason::Required),
+            || FieldError::required(path, ""),
+        );
+    }
+
+    fn required_because(&mut self, path: &str, why: &str) {
+        self.say(
+            || FieldError::new(path, format!("required value: {why}")).because(Reason::Required),
+            || FieldError::required(path, why),
+        );
+    }
+
+    fn invalid(&mut self, path: &str, value: impl Serialize + fmt::Debug, why: &str) {
+        self.say(
+            || FieldError::new(path, format!("invalid value {value:?}: {why}")),
+            || FieldError::invalid(path, &value, why),
+        );
+    }
+
+    fn forbidden(&mut self, path: &str, why: &str) {
+        self.say(
+            || FieldError::new(path, format!("forbidden: {why}")).because(Reason::Forbidden),
+            || FieldError::forbidden(path, why),
+        );
+    }
+
+    /// What is named is not there.
+    fn not_found(&mut self, path: &str, value: &str, plain: &str) {
+        self.say(
+            || FieldError::new(path, plain).because(Reason::NotFound),
+            || FieldError::not_found(path, value),
+        );
     }
 
     fn duplicate(&mut self, path: &str, value: impl fmt::Debug) {
-        let again = FieldError::new(path, format!("duplicate value {value:?}"));
-        self.list.push(again.because(Reason::Duplicate));
+        let problem = match self.words {
+            Words::Plain => format!("duplicate value {value:?}"),
+            Words::Kubernetes => format!("Duplicate value: {value:?}"),
+        };
+        let error = FieldError::new(path, problem).because(Reason::Duplicate);
+        self.list.push(error);
     }
 
     fn form(&mut self, form: Form, path: &str, name: &str) {
-        if let Some(problem) = form.problem(name) {
-            self.add(path, &problem);
+        let Some(problem) = form.problem(name) else {
+            return;
+        };
+        if name.is_empty() {
+            return self.required(path);
         }
+        self.say(
+            || FieldError::new(path, problem),
+            || FieldError::invalid(path, name, form.kubernetes(name).unwrap_or_default()),
+        );
     }
 
     /// A value that, if it is set, must be one of a few words.
     fn one_of(&mut self, path: &str, value: Option<&String>, words: &[&str]) {
-        if let Some(value) = value
-            && !words.contains(&value.as_str())
-        {
-            let words = words
-                .iter()
-                .filter(|word| !word.is_empty())
-                .copied()
-                .collect::<Vec<_>>();
+        let Some(value) = value.filter(|value| !words.contains(&value.as_str())) else {
+            return;
+        };
+        let words = words.iter().filter(|word| !word.is_empty());
+        let words = words.copied().collect::<Vec<_>>();
+        let plain = || {
             let shown = crate::node::shorten(value);
-            let problem = format!("unsupported value {shown:?}: must be {}", words.join(", "));
-            self.add(path, &problem);
-        }
+            let words = words.join(", ");
+            FieldError::new(
+                path,
+                format!("unsupported value {shown:?}: must be {words}"),
+            )
+            .because(Reason::NotSupported)
+        };
+        self.say(plain, || FieldError::unsupported(path, value, &words));
     }
 
     fn range(
@@ -343,14 +411,17 @@ impl Errors {
         let Some(value) = value.map(Into::into) else {
             return;
         };
-        if !range.contains(&value) {
-            let (least, most) = (range.start(), range.end());
-            let rule = match *most {
-                i64::MAX => format!("must be {least} or more"),
-                most => format!("must be between {least} and {most}"),
-            };
-            self.add(path, &format!("invalid value {value}: {rule}"));
+        if range.contains(&value) {
+            return;
         }
+        let (least, most) = (range.start(), range.end());
+        let rule = match (*most, self.words) {
+            (i64::MAX, Words::Plain) => format!("must be {least} or more"),
+            (i64::MAX, Words::Kubernetes) => format!("must be greater than or equal to {least}"),
+            (most, Words::Plain) => format!("must be between {least} and {most}"),
+            (most, Words::Kubernetes) => format!("must be between {least} and {most}, inclusive"),
+        };
+        self.invalid(path, value, &rule);
     }
 
     /// A path inside a container: absolute, and staying where it says.
@@ -358,10 +429,7 @@ impl Errors {
         if value.is_empty() {
             self.required(path);
         } else if !value.starts_with('/') {
-            self.add(
-                path,
-                &format!("invalid value {value:?}: must be an absolute path"),
-            );
+            self.invalid(path, value, "must be an absolute path");
         } else {
             self.no_dots(path, value);
         }
@@ -370,10 +438,7 @@ impl Errors {
     /// A path below something else.
     fn relative(&mut self, path: &str, value: &str) {
         if value.starts_with('/') {
-            self.add(
-                path,
-                &format!("invalid value {value:?}: must be a relative path"),
-            );
+            self.invalid(path, value, "must be a relative path");
         } else {
             self.no_dots(path, value);
         }
@@ -381,10 +446,7 @@ impl Errors {
 
     fn no_dots(&mut self, path: &str, value: &str) {
         if value.split('/').any(|part| part == "..") {
-            self.add(
-                path,
-                &format!("invalid value {value:?}: must not contain '..'"),
-            );
+            self.invalid(path, value, "must not contain '..'");
         }
         self.no_nul(path, value);
     }
@@ -407,10 +469,7 @@ impl Errors {
             [_] => {}
             [] => {
                 let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
-                self.add(
-                    path,
-                    &format!("required value: one of {}", names.join(", ")),
-                );
+                self.required_because(path, &format!("one of {}", names.join(", ")));
             }
             several => {
                 let several = several.join(" and ");

@@ -51,9 +51,9 @@ fn restart_rules(path: &str, one: &Container, errors: &mut Errors) {
         errors.add(&path, "too many: must have at most 20 rules");
     }
     if !rules.is_empty() && one.restart_policy.is_none() {
-        errors.add(
+        errors.forbidden(
             &path,
-            "forbidden: give restartPolicy as well, for the exit codes that no rule names",
+            "give restartPolicy as well, for the exit codes that no rule names",
         );
     }
     for (index, rule) in rules.iter().enumerate() {
@@ -183,7 +183,7 @@ fn mounts(path: &str, one: &Container, pod: &Surroundings<'_>, errors: &mut Erro
                 "volume {:?} not found; add it to the pod's volumes",
                 mount.name
             );
-            errors.add(&format!("{path}.name"), &problem);
+            errors.not_found(&format!("{path}.name"), &mount.name, &problem);
         }
         let target = normal(&mount.mount_path);
         errors.absolute(&format!("{path}.mountPath"), &mount.mount_path);
@@ -198,7 +198,7 @@ fn mounts(path: &str, one: &Container, pod: &Surroundings<'_>, errors: &mut Erro
                 "volume {:?} not found; add it to the pod's volumes",
                 device.name
             );
-            errors.add(&format!("{path}.name"), &problem);
+            errors.not_found(&format!("{path}.name"), &device.name, &problem);
         }
         errors.absolute(&format!("{path}.devicePath"), &device.device_path);
     }

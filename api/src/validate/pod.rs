@@ -61,9 +61,9 @@ fn words(spec: &PodSpec, errors: &mut Errors) {
         .as_ref()
         .is_some_and(|list| !list.is_empty())
     {
-        errors.add(
+        errors.forbidden(
             "spec.ephemeralContainers",
-            "forbidden: they can only be added to a pod that runs",
+            "they can only be added to a pod that runs",
         );
     }
 }
@@ -196,19 +196,13 @@ pub(super) fn ip(path: &str, value: &str, errors: &mut Errors) {
     if value.is_empty() {
         errors.required(path);
     } else if value.parse::<IpAddr>().is_err() {
-        errors.add(
-            path,
-            &format!("invalid value {value:?}: must be an IP address"),
-        );
+        errors.invalid(path, value, "must be an IP address");
     }
 }
 
 fn containers(spec: &PodSpec, errors: &mut Errors) {
     if spec.containers.is_empty() {
-        errors.add(
-            "spec.containers",
-            "required value: a pod needs at least one container",
-        );
+        errors.required_because("spec.containers", "a pod needs at least one container");
     }
     let surroundings = Surroundings {
         volumes: spec

@@ -37,10 +37,7 @@ pub(super) fn pod(path: &str, context: &PodSecurityContext, spec: &PodSpec, erro
         errors,
     );
     if context.windows_options.is_some() {
-        errors.add(
-            &format!("{path}.windowsOptions"),
-            "forbidden: pods run on Linux here",
-        );
+        errors.forbidden(&format!("{path}.windowsOptions"), "pods run on Linux here");
     }
     let mut seen = Unique::new();
     for (path, sysctl) in each(format!("{path}.sysctls"), context.sysctls.as_ref()) {
@@ -57,10 +54,7 @@ fn sysctl_name(path: &str, name: &str, spec: &PodSpec, errors: &mut Errors) {
     if name.is_empty() {
         errors.required(path);
     } else if !name.split('.').all(good) {
-        errors.add(
-            path,
-            &format!("invalid value {name:?}: must be a name such as net.core.somaxconn"),
-        );
+        errors.invalid(path, name, "must be a name such as net.core.somaxconn");
     } else if spec.host_network == Some(true) && name.starts_with("net.") {
         errors.add(
             path,
@@ -94,10 +88,7 @@ pub(super) fn container(path: &str, context: &SecurityContext, errors: &mut Erro
         errors,
     );
     if context.windows_options.is_some() {
-        errors.add(
-            &format!("{path}.windowsOptions"),
-            "forbidden: pods run on Linux here",
-        );
+        errors.forbidden(&format!("{path}.windowsOptions"), "pods run on Linux here");
     }
     let capabilities = context.capabilities.as_ref();
     let added = capabilities.and_then(|capabilities| capabilities.add.as_ref());

@@ -267,10 +267,7 @@ fn file(path: &str, value: &str, paths: &mut Unique<String>, errors: &mut Errors
     errors.relative(path, value);
     let first = value.split('/').next().unwrap_or_default();
     if first.starts_with("..") && first != ".." {
-        errors.add(
-            path,
-            &format!("invalid value {value:?}: must not begin with '..'"),
-        );
+        errors.invalid(path, value, "must not begin with '..'");
     }
     paths.insert(errors, path, value.to_owned());
 }

@@ -61,3 +61,40 @@ pub(in super::super) fn check(template: Option<&Value>, path: &str) -> Vec<Field
     errors.extend(check_spec(template.get("spec"), &format!("{path}.spec")));
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn mistakes_in_kubernetes_words() {
+        let mut pod = json!({"spec": {"restartPolicy": "Sometimes", "terminationGracePeriodSeconds": -1, "containers": [
+            {"name": "Bad_Name", "ports": [{"containerPort": 99999}], "volumeMounts": [{"name": "v", "mountPath": "/x"}]},
+            {"name": "d", "image": "x"}, {"name": "d", "image": "x"}]}});
+        default_spec(&mut pod, "/spec");
+        let said = check_spec(pod.get("spec"), "spec.template.spec");
+        let said: Vec<String> = said.iter().map(ToString::to_string).collect();
+        let label = Form::Label.kubernetes("Bad_Name").unwrap();
+        assert_eq!(
+            said,
+            [
+                "spec.template.spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \
+                 \"OnFailure\", \"Never\"",
+                "spec.template.spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0",
+                &format!(
+                    "spec.template.spec.containers[0].name: Invalid value: \"Bad_Name\": {label}"
+                ),
+                "spec.template.spec.containers[0].image: Required value",
+                "spec.template.spec.containers[0].ports[0].containerPort: Invalid value: 99999: must be between 1 and \
+                 65535, inclusive",
+                "spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"v\"",
+                "spec.template.spec.containers[2].name: Duplicate value: \"d\"",
+            ]
+        );
+        assert_eq!(
+            check_spec(None, "spec")[0].to_string(),
+            "spec: Required value"
+        );
+    }
+}
