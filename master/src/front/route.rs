@@ -78,14 +78,18 @@ pub fn route(path: &str, prefix: &str) -> Result<Route, PathError> {
             }
         }
         if let Some(rest) = rest.strip_prefix("v1/") {
-            return Ok(Route::Resource(Box::new(resource("", "v1", rest)?)));
+            return Ok(Route::Resource(Box::new(resource(None, "v1", rest)?)));
         }
     } else if let Some(rest) = path.strip_prefix("/apis/")
         && let Some((group, rest)) = rest.split_once('/')
         && let Some((version, rest)) = rest.split_once('/')
         && !rest.is_empty()
     {
-        return Ok(Route::Resource(Box::new(resource(group, version, rest)?)));
+        return Ok(Route::Resource(Box::new(resource(
+            Some(group),
+            version,
+            rest,
+        )?)));
     }
     segments(path.trim_start_matches('/').trim_end_matches('/'))?;
     Ok(Route::Page(path.to_owned()))
@@ -141,13 +145,13 @@ pub(super) fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// What follows group and version.
-fn resource(group: &str, version: &str, path: &str) -> Result<Target, PathError> {
+/// What follows group and version; the core is no group.
+fn resource(group: Option<&str>, version: &str, path: &str) -> Result<Target, PathError> {
     let mut target = Target {
         version: segment(version)?,
         ..Target::default()
     };
-    if !group.is_empty() {
+    if let Some(group) = group {
         target.group = segment(group)?;
     }
     let path = path.strip_suffix('/').unwrap_or(path);
@@ -187,10 +191,16 @@ fn is_of_namespaces(segment: &str) -> bool {
 
 /// `pods/web/proxy/a/b` as `pods/web/proxy` and `a/b`, decoded.
 fn behind_proxy(path: &str) -> (&str, Option<String>) {
+    // `nodes/n1/proxy`, or `namespaces/default/pods/web/proxy`.
+    let at = if path.starts_with("namespaces/") {
+        4
+    } else {
+        2
+    };
     let mut from = 0;
     for (index, part) in path.split('/').enumerate() {
         from += part.len() + 1;
-        if part == "proxy" && index >= 2 {
+        if part == "proxy" && index == at {
             let rest = path.get(from..).and_then(decode);
             return (path.get(..from - 1).unwrap_or(path), rest);
         }
