@@ -154,9 +154,9 @@ fn resource(group: Option<&str>, version: &str, path: &str) -> Result<Target, Pa
     if let Some(group) = group {
         target.group = segment(group)?;
     }
-    let path = path.strip_suffix('/').unwrap_or(path);
     // What is behind `proxy/` belongs to somebody else, who may have names of any kind.
     let (path, rest) = behind_proxy(path);
+    let path = path.strip_suffix('/').unwrap_or(path);
     let mut parts: std::collections::VecDeque<String> = segments(path)?.into();
     let mut next = || parts.pop_front().unwrap_or_default();
     let mut first = next();
