@@ -212,7 +212,10 @@ fn trail(request: &Request<Body>) -> Trail {
     let agent = agent.and_then(|agent| agent.to_str().ok());
     Trail {
         from: address.map_or(from, |address| address.ip().to_string()),
-        uri: request.uri().to_string(),
+        uri: request
+            .uri()
+            .path_and_query()
+            .map_or_else(String::new, ToString::to_string),
         agent: agent.unwrap_or_default().to_owned(),
         ..Trail::default()
     }
