@@ -2,6 +2,7 @@
 mod bindings;
 mod cells;
 mod checks;
+pub(crate) mod componentstatuses;
 mod configmaps;
 mod endpoints;
 mod endpointslices;
@@ -277,6 +278,7 @@ pub fn all() -> Vec<Arc<dyn Resource>> {
 pub fn with(settings: &Settings) -> Vec<Arc<dyn Resource>> {
     vec![
         Arc::new(bindings::Bindings),
+        Arc::new(componentstatuses::ComponentStatuses),
         Arc::new(configmaps::ConfigMaps),
         Arc::new(endpoints::Endpoints),
         Arc::new(events::Events::core(settings.event_ttl)),

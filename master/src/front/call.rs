@@ -8,7 +8,7 @@ use crate::call::{Call, User, Verb};
 use crate::connect::Connector;
 use crate::error::ApiError;
 use crate::metrics::Note;
-use crate::resource::Resource;
+use crate::resource::{Resource, componentstatuses};
 use crate::{list, watch};
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
@@ -117,6 +117,9 @@ async fn dispatch(
         return review(front, &call, kind, request, accepted).await;
     }
     let resource = resource(front, &call)?;
+    if resource.names().plural == componentstatuses::PLURAL {
+        return parts::components(front, resource, &call, accepted).await;
+    }
     let registry = &front.registry;
     let done = match call.verb {
         Verb::List => return listed(front, resource, &call, accepted).await,

@@ -1,13 +1,16 @@
-//! Subresources that do something else than write their object: evictions, tokens, and bindings by themselves.
-use super::{Front, body};
+//! Subresources that do something else than write their object: evictions, tokens, bindings by themselves;
+//! and what is not stored at all.
+use super::accept::Accepted;
+use super::{Front, answer, body};
 use crate::admission::tokens;
 use crate::call::{Call, Verb};
 use crate::error::ApiError;
 use crate::meta;
 use crate::registry::{Answer, Content};
-use crate::resource::{Resource, pods::eviction};
+use crate::render::{ListMeta, Painter};
+use crate::resource::{Resource, componentstatuses, pods::eviction};
 use axum::body::Body;
-use http::StatusCode;
+use http::{Response, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -55,6 +58,35 @@ pub(super) async fn create(
     };
     answer.warnings = body.warnings;
     Ok(answer)
+}
+
+/// The states of the master's parts, or of one of them.
+pub(super) async fn components(
+    front: &Front,
+    resource: &Arc<dyn Resource>,
+    call: &Call,
+    accepted: Accepted,
+) -> Result<Response<Body>, ApiError> {
+    let all = componentstatuses::all(front.registry.store()).await;
+    if call.verb == Verb::Get {
+        let found = all.into_iter().find(|one| meta::name(one) == call.name);
+        let found = found.ok_or_else(|| ApiError::not_found("", &call.resource, &call.name))?;
+        let answer = Answer {
+            status: StatusCode::OK,
+            ..created(Content::Value(found))
+        };
+        return answer::object(&answer, Some(resource), accepted);
+    }
+    let painter = Painter::new(resource, accepted.form);
+    let mut bytes = painter.list_head(&ListMeta::default());
+    for (index, one) in all.iter().enumerate() {
+        if index > 0 {
+            bytes.push(b',');
+        }
+        bytes.extend_from_slice(&painter.item(&one.to_string().into()));
+    }
+    bytes.extend_from_slice(painter.list_tail());
+    answer::written(StatusCode::OK, bytes.into(), accepted.text)
 }
 
 fn created(content: Content) -> Answer {
