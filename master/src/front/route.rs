@@ -245,6 +245,9 @@ pub fn call(
         Method::GET | Method::HEAD if !collection => Verb::Get,
         Method::GET | Method::HEAD if asked("watch") => Verb::Watch,
         Method::GET | Method::HEAD => Verb::List,
+        // A collection is not written as a whole, and an object is made in its collection.
+        Method::PUT | Method::PATCH if collection => return None,
+        Method::POST if named && target.subresource.is_empty() => return None,
         Method::POST => Verb::Create,
         Method::PUT => Verb::Update,
         Method::PATCH => Verb::Patch,

@@ -55,6 +55,10 @@ fn a_restart_keeps_certificates_tokens_and_addresses() {
     let Some(mut master) = Master::start() else {
         return;
     };
+    eventually(10, "the first service", || {
+        let answer = master.curl(&["/api/v1/namespaces/default/services/kubernetes"]);
+        answer.stdout.contains("clusterIP").then_some(())
+    });
     let before = (
         std::fs::read(master.data().join("pki/ca.crt")).unwrap(),
         master.get("/api/v1/namespaces/default/services/kubernetes")["spec"]["clusterIP"].clone(),
