@@ -172,7 +172,9 @@ fn a_killed_supervisor_is_replaced() {
         (now.len() == 1 && now[0] != supervisor).then_some(())
     });
     eventually(20, "the container runs again", || {
-        (restarts(&host, "p") == 1).then_some(())
+        let pod = listed(&host, "p")?;
+        let one = &pod["status"]["containerStatuses"][0];
+        (one["restartCount"] == 1 && one["state"]["running"].is_object()).then_some(())
     });
     rk(&host, &["exec", "p", "--", "true"]).ok();
     rk(&host, &["logs", "p", "--previous"]).ok().says("up");
