@@ -68,13 +68,12 @@ impl Registry {
     /// The pod of that name; of several, the one that is not over.
     #[must_use]
     pub fn named(&self, namespace: &str, name: &str) -> Option<Arc<StoredPod>> {
-        let pods = self.list();
-        let mut same = pods
-            .into_iter()
-            .filter(|pod| pod.record.namespace() == namespace && pod.record.name() == name)
-            .collect::<Vec<_>>();
-        same.sort_by_key(|pod| (!pod.state.phase.ended(), pod.record.created));
-        same.pop()
+        let pods = self.pods.read().unwrap_or_else(PoisonError::into_inner);
+        let same = pods
+            .values()
+            .filter(|pod| pod.record.name() == name && pod.record.namespace() == namespace);
+        same.max_by_key(|pod| (!pod.state.phase.ended(), pod.record.created))
+            .cloned()
     }
     /// All pods, oldest first.
     #[must_use]
