@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 
@@ -136,6 +137,14 @@ impl Store {
             .collect();
         images.sort_by_key(|image| std::cmp::Reverse(image.added));
         Ok(images)
+    }
+
+    /// When an image was last added, removed or written anew, whoever did it. Two changes within a tick of the kernel's
+    /// clock look like one.
+    pub fn changed(&self) -> Result<SystemTime, StoreError> {
+        fs_err::metadata(self.images_dir())
+            .and_then(|meta| meta.modified())
+            .map_err(|source| StoreError::Read { source })
     }
 
     /// Notes that the image is used now; `prune` with an age goes by this.

@@ -7,15 +7,21 @@ use crate::config::KubeletConfig;
 use crate::worker::Node;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{NodeStatus, PodSpec};
+use rkube_images::store::Store;
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
+
+/// Changes of the image store that are closer than this may have the same time; the kernel's clock ticks more often.
+const SAME_MOMENT: Duration = Duration::from_secs(1);
 
 /// Clones share it.
 #[derive(Clone, Debug)]
 pub struct Vitals {
     fixed: Arc<Fixed>,
     seen: Arc<RwLock<Seen>>,
+    images: Arc<Mutex<Listed>>,
     conditions: watch::Sender<Vec<Condition>>,
 }
 
@@ -37,6 +43,30 @@ struct Seen {
     looked: Option<Timestamp>,
 }
 
+/// The store's images when they were last read: their names and sizes.
+#[derive(Debug, Default)]
+struct Listed {
+    /// When the store had been changed by then; none where it may have changed again without a trace.
+    changed: Option<SystemTime>,
+    images: Vec<(Vec<String>, u64)>,
+}
+
+impl Listed {
+    /// All images. They are read again only if the store has changed since.
+    fn of(&mut self, store: &Store) -> Vec<(Vec<String>, u64)> {
+        let changed = store.changed().ok();
+        if changed.is_none() || changed != self.changed {
+            let images = store.list().unwrap_or_default();
+            self.images = images
+                .into_iter()
+                .map(|image| (image.names, image.size))
+                .collect();
+            self.changed = changed.filter(|at| at.elapsed().is_ok_and(|since| since > SAME_MOMENT));
+        }
+        self.images.clone()
+    }
+}
+
 impl Vitals {
     /// Measures the node once. What the settings get wrong counts as not said: their own check has told of it.
     ///
@@ -56,6 +86,7 @@ impl Vitals {
                 info: HostInfo::read(),
             }),
             seen: Arc::default(),
+            images: Arc::default(),
             conditions: watch::channel(Vec::new()).0,
         })
     }
@@ -137,10 +168,12 @@ impl Vitals {
         self.seen.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The node's status as the API has it. Reads the image store: not for every second.
+    /// The node's status as the API has it.
     #[must_use]
     pub fn node_status(&self, node: &Node) -> NodeStatus {
-        let images = node.images.store.list().unwrap_or_default();
+        let mut listed = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        let images = listed.of(&node.images.store);
+        drop(listed);
         let seen = self.read();
         node::status(&Facts {
             name: node.name.clone(),
@@ -151,10 +184,7 @@ impl Vitals {
             conditions: seen.conditions.clone(),
             looked: seen.looked.unwrap_or(self.fixed.started),
             started: self.fixed.started,
-            images: images
-                .into_iter()
-                .map(|image| (image.names, image.size))
-                .collect(),
+            images,
             info: self.fixed.info.clone(),
         })
     }
@@ -168,4 +198,64 @@ pub(super) fn thresholds(config: &KubeletConfig) -> Vec<Threshold> {
         }
         Vec::new()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rkube_images::Digest;
+    use rkube_images::store::{Blob, NewImage};
+    use std::fs::{File, FileTimes};
+
+    fn record(store: &Store, name: &str) {
+        let blob = |json: serde_json::Value| {
+            let bytes = json.to_string().into_bytes();
+            Blob {
+                digest: Digest::sha256(&bytes),
+                media_type: String::new(),
+                bytes,
+            }
+        };
+        let config = serde_json::json!({"architecture": "amd64", "os": "linux", "config": {"Cmd": [name]},
+            "rootfs": {"type": "layers", "diff_ids": []}});
+        let config = blob(config);
+        let manifest = blob(serde_json::json!({"schemaVersion": 2, "config": config.digest}));
+        let name = Some(name.to_owned());
+        let layers = Vec::new();
+        store
+            .record(&NewImage {
+                name,
+                manifest,
+                config,
+                layers,
+            })
+            .unwrap();
+    }
+
+    #[test]
+    fn images_are_read_again_when_the_store_has_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let records = dir.path().join("images");
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        let age = || {
+            let times = FileTimes::new().set_modified(long_ago);
+            File::open(&records).unwrap().set_times(times).unwrap();
+        };
+        let mut listed = Listed::default();
+        let mut count = || listed.of(&store).len();
+        assert_eq!(count(), 0);
+        record(&store, "localhost/a:v1");
+        assert_eq!(count(), 1);
+        // So soon after a change there may have been another.
+        record(&store, "localhost/b:v1");
+        assert_eq!(count(), 2);
+        age();
+        assert_eq!(count(), 2);
+        record(&store, "localhost/c:v1");
+        age();
+        assert_eq!(count(), 2, "the directory says that nothing has changed");
+        record(&store, "localhost/d:v1");
+        assert_eq!(count(), 4);
+    }
 }
