@@ -166,6 +166,10 @@ fn a_killed_supervisor_is_replaced() {
     let [supervisor] = processes(&host, "rkube-pau")[..] else {
         panic!("one supervisor")
     };
+    eventually(20, "the container has spoken", || {
+        let said = rk(&host, &["logs", "p"]).stdout;
+        said.contains("up").then_some(())
+    });
     kill(supervisor);
     eventually(20, "another supervisor", || {
         let now = processes(&host, "rkube-pau");
