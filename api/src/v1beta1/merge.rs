@@ -86,19 +86,29 @@ fn list(name: &str, stored: &[Value], before: &[Value], after: &[Value]) -> Vec<
     let Some((_, key)) = KEYS.iter().find(|(list, _)| *list == name) else {
         return after.to_vec();
     };
-    let find = |items: &[Value], item: &Value| {
-        let same = |other: &&Value| other.get(key) == item.get(key);
-        items.iter().find(same).cloned()
-    };
-    let kept = after.iter().map(|after| {
-        let (stored, before) = (find(stored, after), find(before, after));
-        let merged = member("", stored.as_ref(), before.as_ref(), Some(after));
-        merged.unwrap_or_else(|| after.clone())
+    let kept = after.iter().enumerate().map(|(at, item)| {
+        let occurrence = same(key, after, item).position(|(place, _)| place == at);
+        let found = |items| Some(same(key, items, item).nth(occurrence?)?.1);
+        let merged = member("", found(stored), found(before), Some(item));
+        merged.unwrap_or_else(|| item.clone())
     });
     let unseen = stored
         .iter()
-        .filter(|item| find(before, item).is_none() && find(after, item).is_none());
+        .filter(|item| [before, after].map(|seen| same(key, seen, item).count()) == [0, 0]);
     kept.chain(unseen.cloned()).collect()
+}
+
+/// The items with the same key as `item`, with their places. There may be several: what 2014 took was not always valid, and
+/// those go by their order.
+fn same<'v>(
+    key: &str,
+    items: &'v [Value],
+    item: &Value,
+) -> impl Iterator<Item = (usize, &'v Value)> {
+    let wanted = item.get(key).cloned();
+    let key = key.to_owned();
+    let alike = move |(_, other): &(usize, &Value)| other.get(&key) == wanted.as_ref();
+    items.iter().enumerate().filter(alike)
 }
 
 #[cfg(test)]

@@ -217,18 +217,22 @@ fn pull_policy(given: &Value, at: &str, mistakes: &mut Vec<FieldError>) -> &'sta
 pub(super) fn keep_pull_policies(before: &Value, given: &Value, seen: &Value, after: &mut Value) {
     let manifest = |pod: &Value| pod["desiredState"]["manifest"].clone();
     let (before, given) = (manifest(before), manifest(given));
-    let find = |list: &Value, name: &Value| {
+    let nth = |list: &Value, name: &Value, nth: usize| {
         let mut found = items(list, "containers").filter(|container| container["name"] == *name);
-        found.next().cloned()
+        found.nth(nth).cloned()
     };
+    let mut passed: Vec<Value> = Vec::new();
     for container in items_mut(&mut after["spec"], "containers") {
         let name = container["name"].clone();
-        if let (Some(before), Some(given)) = (find(&before, &name), find(&given, &name))
+        // Two of the same name, which no server takes, go by their order.
+        let at = passed.iter().filter(|other| **other == name).count();
+        if let (Some(before), Some(given)) = (nth(&before, &name, at), nth(&given, &name, at))
             && before["imagePullPolicy"] == given["imagePullPolicy"]
-            && let Some(seen) = find(&seen["spec"], &name)
+            && let Some(seen) = nth(&seen["spec"], &name, at)
         {
             container["imagePullPolicy"] = seen["imagePullPolicy"].clone();
         }
+        passed.push(name);
     }
 }
 

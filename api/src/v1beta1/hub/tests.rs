@@ -495,6 +495,16 @@ fn kept(kind: Kind, object: &Value, new: bool) -> Value {
     own(kind, &object)
 }
 
+/// No server takes two containers of one name, but what cannot be stored must not be mixed up either.
+#[test]
+fn containers_of_one_name_go_by_their_order() {
+    let given = json!({"desiredState": {"manifest": {"version": "v1beta1", "containers": [
+        {"imagePullPolicy": "PullAlways", "image": "a"}, {"image": "b:v1"}]}}});
+    let stored = store(Kind::Pod, &given).unwrap();
+    let back = shown(Kind::Pod, &stored);
+    assert_eq!(update(Kind::Pod, &stored, &back).unwrap(), stored);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
