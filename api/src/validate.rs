@@ -8,6 +8,7 @@ mod env;
 mod pod;
 mod probe;
 mod resources;
+mod scheduling;
 mod security;
 mod volume;
 
@@ -346,6 +347,14 @@ impl Errors {
         );
     }
 
+    /// A value that cannot be, said in two ways.
+    fn either(&mut self, path: &str, plain: &str, value: impl Serialize, kubernetes: &str) {
+        self.say(
+            || FieldError::new(path, plain),
+            || FieldError::invalid(path, value, kubernetes),
+        );
+    }
+
     fn forbidden(&mut self, path: &str, why: &str) {
         self.say(
             || FieldError::new(path, format!("forbidden: {why}")).because(Reason::Forbidden),
@@ -458,8 +467,8 @@ impl Errors {
         }
     }
 
-    /// Exactly one of several fields must be set.
-    fn exactly_one(&mut self, path: &str, fields: &[(&str, bool)]) {
+    /// Exactly one of several fields must be set; `what` they are is a Kubernetes word.
+    fn exactly_one(&mut self, path: &str, what: &str, fields: &[(&str, bool)]) {
         let set: Vec<_> = fields
             .iter()
             .filter(|(_, set)| *set)
@@ -469,12 +478,24 @@ impl Errors {
             [_] => {}
             [] => {
                 let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
-                self.required_because(path, &format!("one of {}", names.join(", ")));
+                let plain = format!("required value: one of {}", names.join(", "));
+                self.say(
+                    || FieldError::new(path, plain).because(Reason::Required),
+                    || FieldError::required(path, &format!("must specify a {what} type")),
+                );
             }
-            several => {
-                let several = several.join(" and ");
-                self.add(path, &format!("has {several}; only one of them may be set"));
-            }
+            [_, others @ ..] => match self.words {
+                Words::Plain => {
+                    let several = set.join(" and ");
+                    self.add(path, &format!("has {several}; only one of them may be set"));
+                }
+                Words::Kubernetes => {
+                    let why = format!("may not specify more than 1 {what} type");
+                    for other in others {
+                        self.forbidden(&format!("{path}.{other}"), &why);
+                    }
+                }
+            },
         }
     }
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, ContainerPort, VolumeMount};
 
 use super::pod::{Surroundings, ip};
-use super::{Errors, Unique, each, env, probe, resources, security};
+use super::{Errors, FieldError, Unique, Words, each, env, probe, resources, security};
 use crate::names::Form;
 
 /// A container that runs with the others.
@@ -36,7 +36,12 @@ pub(super) fn init(path: &str, one: &Container, pod: &Surroundings<'_>, errors: 
     for (name, _) in fields.into_iter().filter(|(_, set)| *set) {
         let problem =
             "forbidden: an init container runs to its end; remove it, or set restartPolicy: Always";
-        errors.add(&format!("{path}.{name}"), problem);
+        let field = format!("{path}.{name}");
+        let why = "may not be set for init containers without restartPolicy=Always";
+        errors.say(
+            || FieldError::new(&field, problem),
+            || FieldError::forbidden(&field, why),
+        );
     }
 }
 
@@ -87,8 +92,13 @@ fn basics(path: &str, one: &Container, errors: &mut Errors) {
     if image.is_empty() {
         errors.required(&format!("{path}.image"));
     } else if image.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        let why = if image.trim() == image {
+            "must not contain spaces"
+        } else {
+            "must not have leading or trailing whitespace"
+        };
         let problem = format!("invalid value {image:?}: must not contain spaces");
-        errors.add(&format!("{path}.image"), &problem);
+        errors.either(&format!("{path}.image"), &problem, image, why);
     }
     let policies = ["Always", "IfNotPresent", "Never"];
     errors.one_of(
@@ -151,7 +161,7 @@ fn check_port(path: &str, port: &ContainerPort, pod: &Surroundings<'_>, errors: 
     errors.one_of(
         &format!("{path}.protocol"),
         port.protocol.as_ref(),
-        &["TCP", "UDP", "SCTP"],
+        &["SCTP", "TCP", "UDP"],
     );
     if let Some(address) = port
         .host_ip
@@ -169,7 +179,11 @@ fn check_port(path: &str, port: &ContainerPort, pod: &Surroundings<'_>, errors: 
             "must be the containerPort, {}, with hostNetwork",
             port.container_port
         );
-        errors.add(&format!("{path}.hostPort"), &problem);
+        let why = "must match `hostPort` when `hostNetwork` is true";
+        errors.say(
+            || FieldError::new(format!("{path}.hostPort"), problem),
+            || FieldError::invalid(&number, port.container_port, why),
+        );
     }
 }
 
@@ -188,7 +202,14 @@ fn mounts(path: &str, one: &Container, pod: &Surroundings<'_>, errors: &mut Erro
         let target = normal(&mount.mount_path);
         errors.absolute(&format!("{path}.mountPath"), &mount.mount_path);
         if !target.is_empty() {
-            targets.insert(errors, &format!("{path}.mountPath"), target);
+            let field = format!("{path}.mountPath");
+            match errors.words {
+                Words::Plain => targets.insert(errors, &field, target),
+                Words::Kubernetes if !targets.0.insert(target) => {
+                    errors.invalid(&field, &mount.mount_path, "must be unique");
+                }
+                Words::Kubernetes => {}
+            }
         }
         check_mount(&path, mount, one, errors);
     }

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{
     Container, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector,
 };
 
-use super::{Errors, each};
+use super::{Errors, FieldError, Words, each};
 use crate::names::Form;
 use crate::quantity::Quantity;
 
@@ -28,6 +28,8 @@ const FILE_FIELDS: [&str; 5] = [
     "metadata.labels",
     "metadata.annotations",
 ];
+/// Fields of a pod that selectors know, and no container is told.
+const POD_FIELDS: [&str; 3] = ["spec.restartPolicy", "spec.schedulerName", "status.phase"];
 const RESOURCES: [&str; 6] = [
     "limits.cpu",
     "limits.memory",
@@ -51,9 +53,15 @@ pub(super) fn check(path: &str, one: &Container, errors: &mut Errors) {
         errors.no_nul(&format!("{path}.value"), value);
         if let Some(from) = &variable.value_from {
             if !value.is_empty() {
-                errors.add(
-                    &path,
-                    "has value and valueFrom; only one of them may be set",
+                let why = "may not be specified when `value` is not empty";
+                errors.say(
+                    || {
+                        FieldError::new(
+                            &path,
+                            "has value and valueFrom; only one of them may be set",
+                        )
+                    },
+                    || FieldError::invalid(format!("{path}.valueFrom"), "", why),
                 );
             }
             source(&format!("{path}.valueFrom"), from, errors);
@@ -64,7 +72,7 @@ pub(super) fn check(path: &str, one: &Container, errors: &mut Errors) {
             ("configMapRef", from.config_map_ref.is_some()),
             ("secretRef", from.secret_ref.is_some()),
         ];
-        errors.exactly_one(&path, &fields);
+        errors.exactly_one(&path, "source", &fields);
         let map = from
             .config_map_ref
             .as_ref()
@@ -90,7 +98,22 @@ fn source(path: &str, from: &EnvVarSource, errors: &mut Errors) {
         ("secretKeyRef", from.secret_key_ref.is_some()),
         ("fileKeyRef", from.file_key_ref.is_some()),
     ];
-    errors.exactly_one(path, &fields);
+    match (errors.words, fields.iter().filter(|(_, set)| *set).count()) {
+        (Words::Plain, _) => errors.exactly_one(path, "source", &fields),
+        (Words::Kubernetes, 1) => {}
+        (Words::Kubernetes, 0) => {
+            let why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or \
+                       `fileKeyRef`";
+            errors.invalid(path, "", why);
+        }
+        (Words::Kubernetes, _) => {
+            errors.invalid(
+                path,
+                "",
+                "may not have more than one field specified at a time",
+            );
+        }
+    }
     if let Some(field) = &from.field_ref {
         field_ref(&format!("{path}.fieldRef"), field, Seen::InVariable, errors);
     }
@@ -135,11 +158,24 @@ pub(super) fn field_ref(path: &str, field: &ObjectFieldSelector, seen: Seen, err
         errors.form(Form::LabelKey, &path, &key.to_ascii_lowercase());
     } else if !known.contains(&name) {
         let shown = crate::node::shorten(name);
-        let known = known.join(", ");
+        let words = known.join(", ");
         let more = "metadata.labels['<key>'], metadata.annotations['<key>']";
-        errors.add(
-            &path,
-            &format!("unsupported value {shown:?}: must be {known}, {more}"),
+        let plain = format!("unsupported value {shown:?}: must be {words}, {more}");
+        let elsewhere = VARIABLE_FIELDS
+            .iter()
+            .chain(&FILE_FIELDS)
+            .chain(&POD_FIELDS);
+        let is_field = elsewhere.into_iter().any(|field| *field == name);
+        errors.say(
+            || FieldError::new(&path, plain),
+            || match is_field {
+                true => FieldError::unsupported(&path, name, known),
+                false => {
+                    let why =
+                        format!("error converting fieldPath: field label not supported: {name}");
+                    FieldError::invalid(&path, name, why)
+                }
+            },
         );
     }
 }

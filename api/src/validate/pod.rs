@@ -5,7 +5,10 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Container, HostAlias, PodDNSConfig, PodSpec};
 
-use super::{Errors, Unique, container, each, labels, resources, security, volume};
+use super::{
+    Errors, FieldError, Unique, Words, container, each, labels, resources, scheduling, security,
+    volume,
+};
 use crate::names::Form;
 
 /// What the checks of a container need to know of its pod.
@@ -34,6 +37,7 @@ pub(super) fn spec(spec: &PodSpec, errors: &mut Errors) {
         seen.insert(errors, &format!("{path}.name"), volume.name.as_str());
     }
     containers(spec, errors);
+    scheduling::check(spec, errors);
 }
 
 fn words(spec: &PodSpec, errors: &mut Errors) {
@@ -43,7 +47,7 @@ fn words(spec: &PodSpec, errors: &mut Errors) {
         policy,
         &["Always", "OnFailure", "Never"],
     );
-    let policies = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
+    let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     errors.one_of("spec.dnsPolicy", spec.dns_policy.as_ref(), &policies);
     if let Some(os) = &spec.os {
         errors.one_of("spec.os.name", Some(&os.name), &["linux"]);
@@ -63,7 +67,10 @@ fn words(spec: &PodSpec, errors: &mut Errors) {
     {
         errors.forbidden(
             "spec.ephemeralContainers",
-            "they can only be added to a pod that runs",
+            match errors.words {
+                Words::Plain => "they can only be added to a pod that runs",
+                Words::Kubernetes => "cannot be set on create",
+            },
         );
     }
 }
@@ -108,9 +115,11 @@ fn length(text: &str) -> i64 {
 fn namespaces(spec: &PodSpec, errors: &mut Errors) {
     let host_pid = spec.host_pid == Some(true);
     if host_pid && spec.share_process_namespace == Some(true) {
-        errors.add(
+        errors.either(
             "spec.shareProcessNamespace",
             "forbidden with hostPID: the processes of the host are shared already; remove one of them",
+            true,
+            "ShareProcessNamespace and HostPID cannot both be enabled",
         );
     }
     if spec.host_users == Some(false) {
@@ -132,9 +141,20 @@ fn dns(spec: &PodSpec, errors: &mut Errors) {
         .as_ref()
         .and_then(|config| config.nameservers.as_ref());
     if none && servers.is_none_or(Vec::is_empty) {
-        errors.add(
-            "spec.dnsConfig.nameservers",
-            "required value with dnsPolicy None",
+        let (path, why) = match spec.dns_config {
+            None => (
+                "spec.dnsConfig",
+                "must provide `dnsConfig` when `dnsPolicy` is None",
+            ),
+            Some(_) => (
+                "spec.dnsConfig.nameservers",
+                "must provide at least one DNS nameserver when `dnsPolicy` is None",
+            ),
+        };
+        let plain = "required value with dnsPolicy None";
+        errors.say(
+            || FieldError::new("spec.dnsConfig.nameservers", plain),
+            || FieldError::required(path, why),
         );
     }
     if let Some(config) = &spec.dns_config {
@@ -196,7 +216,11 @@ pub(super) fn ip(path: &str, value: &str, errors: &mut Errors) {
     if value.is_empty() {
         errors.required(path);
     } else if value.parse::<IpAddr>().is_err() {
-        errors.invalid(path, value, "must be an IP address");
+        let why = match errors.words {
+            Words::Plain => "must be an IP address",
+            Words::Kubernetes => "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        };
+        errors.invalid(path, value, why);
     }
 }
 

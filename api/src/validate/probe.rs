@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Errors, each};
+use super::{Errors, Words, each};
 use crate::names::Form;
 
 /// Probes and hooks of a container in a pod that has `grace` seconds to stop.
@@ -20,14 +20,19 @@ pub(super) fn check(path: &str, one: &Container, grace: i64, errors: &mut Errors
         let path = format!("{path}.{name}");
         check_probe(&path, probe, one, errors);
         if name != "readinessProbe" {
-            errors.range(
-                &format!("{path}.successThreshold"),
-                probe.success_threshold,
-                1..=1,
-            );
-        } else if probe.termination_grace_period_seconds.is_some() {
+            let field = format!("{path}.successThreshold");
+            match (errors.words, probe.success_threshold) {
+                (Words::Kubernetes, Some(count)) if count > 1 => {
+                    errors.invalid(&field, count, "must be 1");
+                }
+                (Words::Kubernetes, _) => {}
+                (Words::Plain, count) => errors.range(&field, count, 1..=1),
+            }
+        } else if let Some(grace) = probe.termination_grace_period_seconds {
             let problem = "forbidden: a readiness probe never stops a container";
-            errors.add(&format!("{path}.terminationGracePeriodSeconds"), problem);
+            let why = "must not be set for readinessProbes";
+            let field = format!("{path}.terminationGracePeriodSeconds");
+            errors.either(&field, problem, grace, why);
         }
     }
     let Some(lifecycle) = &one.lifecycle else {
@@ -57,7 +62,7 @@ fn check_probe(path: &str, probe: &Probe, one: &Container, errors: &mut Errors) 
         ("tcpSocket", probe.tcp_socket.is_some()),
         ("grpc", probe.grpc.is_some()),
     ];
-    errors.exactly_one(path, &handlers);
+    errors.exactly_one(path, "handler", &handlers);
     let counts = [
         ("initialDelaySeconds", probe.initial_delay_seconds, 0),
         ("timeoutSeconds", probe.timeout_seconds, 1),
@@ -66,6 +71,9 @@ fn check_probe(path: &str, probe: &Probe, one: &Container, errors: &mut Errors) 
         ("failureThreshold", probe.failure_threshold, 1),
     ];
     for (name, count, least) in counts {
+        // 0 has become the default: only what is below it is left to be wrong.
+        let below = errors.words == Words::Kubernetes && count.is_some_and(|count| count < 0);
+        let least = if below { 0 } else { least };
         errors.range(&format!("{path}.{name}"), count, least..=i64::MAX);
     }
     let grace = probe.termination_grace_period_seconds;
@@ -98,7 +106,7 @@ fn check_handler(
         ("tcpSocket", handler.tcp_socket.is_some()),
         ("sleep", handler.sleep.is_some()),
     ];
-    errors.exactly_one(path, &handlers);
+    errors.exactly_one(path, "handler", &handlers);
     actions(
         path,
         (&handler.exec, &handler.http_get, &handler.tcp_socket),
@@ -162,7 +170,7 @@ fn actions(path: &str, actions: Actions<'_>, one: &Container, errors: &mut Error
 
 fn port(path: &str, port: &IntOrString, one: &Container, errors: &mut Errors) {
     match port {
-        IntOrString::Int(0) => errors.required(path),
+        IntOrString::Int(0) if errors.words == Words::Plain => errors.required(path),
         IntOrString::Int(number) => errors.range(path, Some(*number), 1..=65535),
         // A number in quotes was common in 2014 and is still understood.
         IntOrString::String(text) if text.parse::<u16>().is_ok_and(|number| number > 0) => {}

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource;
 
-use super::Errors;
+use super::{Errors, FieldError, Words};
 use crate::quantity::Quantity;
 
 pub(super) fn check(path: &str, needs: &ResourceRequirements, errors: &mut Errors) {
@@ -22,19 +22,22 @@ pub(super) fn check(path: &str, needs: &ResourceRequirements, errors: &mut Error
         let Some(limit) = limit.and_then(|limit| limit.0.parse::<Quantity>().ok()) else {
             continue;
         };
-        let path = format!("{path}.requests{}", subscript(name));
-        if quantity > limit {
-            let problem = format!(
-                "invalid value {}: must not be more than the limit, {limit}",
-                request.0
-            );
-            errors.add(&path, &problem);
+        let (plain, kubernetes) = if quantity > limit {
+            (
+                "must not be more than the limit",
+                "must be less than or equal to",
+            )
         } else if name.starts_with("hugepages-") && quantity != limit {
-            errors.add(
-                &path,
-                &format!("invalid value {}: must be the limit, {limit}", request.0),
-            );
-        }
+            ("must be the limit", "must be equal to")
+        } else {
+            continue;
+        };
+        let problem = format!("invalid value {}: {plain}, {limit}", request.0);
+        let why = format!("{kubernetes} {name} limit of {limit}");
+        errors.say(
+            || FieldError::new(format!("{path}.requests{}", subscript(name)), problem),
+            || FieldError::invalid(format!("{path}.requests"), &request.0, why),
+        );
     }
 }
 
@@ -45,7 +48,10 @@ fn amount(
     quantity: &resource::Quantity,
     errors: &mut Errors,
 ) -> Option<Quantity> {
-    let path = format!("{path}{}", subscript(name));
+    let path = match errors.words {
+        Words::Plain => format!("{path}{}", subscript(name)),
+        Words::Kubernetes => format!("{path}[{name}]"),
+    };
     let known = matches!(name, "cpu" | "memory" | "ephemeral-storage")
         || name
             .strip_prefix("hugepages-")
@@ -56,15 +62,18 @@ fn amount(
     if !known {
         let problem = "unknown resource; it must be cpu, memory, ephemeral-storage, hugepages-<size> or \
                        <domain>/<name>";
-        errors.add(&path, problem);
+        let why = "must be a standard resource type or fully qualified";
+        errors.either(&path, problem, name, why);
+        if errors.words == Words::Kubernetes {
+            errors.invalid(&path, name, "must be a standard resource for containers");
+        }
         return None;
     }
     match quantity.0.parse::<Quantity>() {
         Ok(quantity) if quantity.is_negative() => {
-            errors.add(
-                &path,
-                &format!("invalid value {quantity}: must not be negative"),
-            );
+            let problem = format!("invalid value {quantity}: must not be negative");
+            let why = "must be greater than or equal to 0";
+            errors.either(&path, &problem, quantity.to_string(), why);
             None
         }
         Ok(quantity) => Some(quantity),

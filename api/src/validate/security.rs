@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{
     AppArmorProfile, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext,
 };
 
-use super::{Errors, Unique, each};
+use super::{Errors, FieldError, Reason, Unique, each};
 
 /// User and group ids that fit everywhere.
 const IDS: std::ops::RangeInclusive<i64> = 0..=2_147_483_647;
@@ -103,12 +103,20 @@ pub(super) fn container(path: &str, context: &SecurityContext, errors: &mut Erro
         }
     }
     if context.allow_privilege_escalation == Some(false) {
-        let path = format!("{path}.allowPrivilegeEscalation");
+        let (whole, path) = (path, format!("{path}.allowPrivilegeEscalation"));
         let admin = |name: &String| matches!(name.as_str(), "CAP_SYS_ADMIN" | "SYS_ADMIN");
         if context.privileged == Some(true) {
-            errors.add(&path, "cannot be false in a privileged container");
+            let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+            errors.say(
+                || FieldError::new(&path, "cannot be false in a privileged container"),
+                || FieldError::invalid(whole, context, why),
+            );
         } else if added.is_some_and(|added| added.iter().any(admin)) {
-            errors.add(&path, "cannot be false with the capability SYS_ADMIN");
+            let why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+            errors.say(
+                || FieldError::new(&path, "cannot be false with the capability SYS_ADMIN"),
+                || FieldError::invalid(whole, context, why),
+            );
         }
     }
 }
@@ -152,6 +160,11 @@ fn profiles(
 }
 
 fn profile_of(path: &str, kind: &String, local: Option<&str>, errors: &mut Errors) {
+    let what = if path.ends_with("seccompProfile") {
+        "seccomp"
+    } else {
+        "AppArmor"
+    };
     let kinds = ["RuntimeDefault", "Unconfined", "Localhost"];
     if kind.is_empty() {
         return errors.required(&format!("{path}.type"));
@@ -159,8 +172,14 @@ fn profile_of(path: &str, kind: &String, local: Option<&str>, errors: &mut Error
     errors.one_of(&format!("{path}.type"), Some(kind), &kinds);
     let path = format!("{path}.localhostProfile");
     match (kind.as_str(), local) {
-        ("Localhost", None | Some("")) => errors.required(&path),
+        ("Localhost", None | Some("")) => errors.say(
+            || FieldError::new(&path, "required value").because(Reason::Required),
+            || FieldError::required(&path, &format!("must be set when {what} type is Localhost")),
+        ),
         ("Localhost", Some(_)) | (_, None) => {}
-        (_, Some(_)) => errors.add(&path, "only allowed with type Localhost"),
+        (_, Some(local)) => {
+            let why = format!("can only be set when {what} type is Localhost");
+            errors.either(&path, "only allowed with type Localhost", local, &why);
+        }
     }
 }

@@ -98,7 +98,7 @@ fn name_resolution() {
     check(
         "dnsPolicy: Clusterfirst",
         &[
-            "spec.dnsPolicy: unsupported value \"Clusterfirst\": must be ClusterFirst, ClusterFirstWithHostNet, Default, None",
+            "spec.dnsPolicy: unsupported value \"Clusterfirst\": must be ClusterFirstWithHostNet, ClusterFirst, Default, None",
         ],
     );
     check(
@@ -184,7 +184,7 @@ fn ports() {
     );
     check(
         "container: ports: [{containerPort: 80, protocol: tcp}]",
-        &["c.ports[0].protocol: unsupported value \"tcp\": must be TCP, UDP, SCTP"],
+        &["c.ports[0].protocol: unsupported value \"tcp\": must be SCTP, TCP, UDP"],
     );
     check(
         "container: ports: [{containerPort: 80, name: a}, {containerPort: 81, name: a}]",

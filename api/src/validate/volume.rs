@@ -22,7 +22,7 @@ const HOST_PATH_TYPES: [&str; 8] = [
 
 pub(super) fn check(path: &str, volume: &Volume, errors: &mut Errors) {
     errors.form(Form::Label, &format!("{path}.name"), &volume.name);
-    errors.exactly_one(path, &sources(volume));
+    errors.exactly_one(path, "volume", &sources(volume));
     directories(path, volume, errors);
     files(path, volume, errors);
     if let Some(claim) = &volume.persistent_volume_claim {
@@ -128,7 +128,12 @@ fn directories(path: &str, volume: &Volume, errors: &mut Errors) {
             .map(|limit| limit.0.parse::<Quantity>());
         let path = format!("{path}.emptyDir.sizeLimit");
         match limit {
-            Some(Ok(limit)) if limit.is_negative() => errors.add(&path, "must not be negative"),
+            Some(Ok(limit)) if limit.is_negative() => errors.either(
+                &path,
+                "must not be negative",
+                limit.to_string(),
+                "must be greater than or equal to 0",
+            ),
             Some(Err(err)) => errors.add(&path, &err.to_string()),
             Some(Ok(_)) | None => {}
         }
@@ -184,7 +189,7 @@ fn projection(path: &str, one: &VolumeProjection, paths: &mut Unique<String>, er
         ("clusterTrustBundle", one.cluster_trust_bundle.is_some()),
         ("podCertificate", one.pod_certificate.is_some()),
     ];
-    errors.exactly_one(path, &kinds);
+    errors.exactly_one(path, "projection", &kinds);
     if let Some(map) = &one.config_map {
         let path = format!("{path}.configMap");
         errors.form(Form::Subdomain, &format!("{path}.name"), &map.name);
@@ -240,7 +245,7 @@ fn downward(
             ("fieldRef", item.field_ref.is_some()),
             ("resourceFieldRef", item.resource_field_ref.is_some()),
         ];
-        errors.exactly_one(&path, &fields);
+        errors.exactly_one(&path, "field", &fields);
         if let Some(field) = &item.field_ref {
             field_ref(&format!("{path}.fieldRef"), field, Seen::InFile, errors);
         }
@@ -278,6 +283,7 @@ fn mode(path: &str, value: Option<i32>, errors: &mut Errors) {
     {
         let problem =
             format!("invalid value {value} (octal {value:o}): must be between 0 and 0777");
-        errors.add(path, &problem);
+        let why = "must be a number between 0 and 0777 (octal), both inclusive";
+        errors.either(path, &problem, value, why);
     }
 }

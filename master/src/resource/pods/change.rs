@@ -85,9 +85,17 @@ pub(super) fn check(new: &Value, old: &Value, part: Part) -> Vec<FieldError> {
     match part {
         Part::Main => updated(new, old),
         Part::Other("ephemeralcontainers") => added(new, old),
-        Part::Other("resize") => template::check_spec(new.get("spec"), "spec"),
+        Part::Other("resize") => resized(new),
         Part::Other(_) | Part::Status => Vec::new(),
     }
+}
+
+/// A spec with other resources is checked as a new one; the ephemeral containers, which a new one cannot have, are not
+/// resized.
+fn resized(new: &Value) -> Vec<FieldError> {
+    let mut spec = new.get("spec").cloned().unwrap_or(Value::Null);
+    put(&mut spec, "ephemeralContainers", None);
+    template::check_spec(Some(&spec), "spec")
 }
 
 fn updated(new: &Value, old: &Value) -> Vec<FieldError> {
@@ -390,5 +398,23 @@ mod tests {
             new["spec"]["containers"][0]["resources"]["limits"]["cpu"],
             "1"
         );
+    }
+
+    #[test]
+    fn a_pod_with_ephemeral_containers_is_resized() {
+        let mut old = pod();
+        old["spec"]["ephemeralContainers"] = json!([{"name": "shell", "image": "sh"}]);
+        let mut new = old.clone();
+        new["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1"}});
+        let said = |new: &Value| {
+            let errors = check(new, &old, Part::Other("resize"));
+            errors
+                .into_iter()
+                .map(|error| error.path)
+                .collect::<Vec<_>>()
+        };
+        assert!(!said(&new).contains(&"spec.ephemeralContainers".to_owned()));
+        new["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "-1"}});
+        assert!(said(&new).contains(&"spec.containers[0].resources.limits[cpu]".to_owned()));
     }
 }

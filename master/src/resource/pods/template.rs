@@ -97,4 +97,170 @@ mod tests {
             "spec: Required value"
         );
     }
+
+    /// The mistakes of a pod with these fields in its spec, and these in its container.
+    fn said(spec: &Value, container: &Value) -> Vec<String> {
+        let mut one = json!({"name": "c", "image": "i"});
+        let mut pod = json!({"spec": {}});
+        for (key, value) in container.as_object().unwrap() {
+            one[key] = value.clone();
+        }
+        pod["spec"]["containers"] = json!([one]);
+        for (key, value) in spec.as_object().unwrap() {
+            pod["spec"][key] = value.clone();
+        }
+        default_spec(&mut pod, "/spec");
+        let errors = check_spec(pod.get("spec"), "spec");
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn containers_in_kubernetes_words() {
+        let cases = [
+            (
+                json!({"image": " i"}),
+                "image: Invalid value: \" i\": must not have leading or trailing whitespace",
+            ),
+            (
+                json!({"ports": [{"containerPort": 1, "protocol": "X"}]}),
+                "ports[0].protocol: Unsupported value: \"X\": supported values: \"SCTP\", \"TCP\", \"UDP\"",
+            ),
+            (
+                json!({"livenessProbe": {}}),
+                "livenessProbe: Required value: must specify a handler type",
+            ),
+            (
+                json!({"livenessProbe": {"exec": {"command": ["a"]}, "tcpSocket": {"port": 80}}}),
+                "livenessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type",
+            ),
+            (
+                json!({"livenessProbe": {"tcpSocket": {"port": 80}, "successThreshold": 2}}),
+                "livenessProbe.successThreshold: Invalid value: 2: must be 1",
+            ),
+            (
+                json!({"readinessProbe": {"tcpSocket": {"port": 80}, "periodSeconds": -1}}),
+                "readinessProbe.periodSeconds: Invalid value: -1: must be greater than or equal to 0",
+            ),
+            (
+                json!({"livenessProbe": {"tcpSocket": {"port": 0}}}),
+                "livenessProbe.tcpSocket.port: Invalid value: 0: must be between 1 and 65535, inclusive",
+            ),
+            (
+                json!({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}),
+                "resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+            ),
+            (
+                json!({"resources": {"requests": {"cpu": "-1"}}}),
+                "resources.requests[cpu]: Invalid value: \"-1\": must be greater than or equal to 0",
+            ),
+            (
+                json!({"env": [{"name": "a", "value": "b", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}),
+                "env[0].valueFrom: Invalid value: \"\": may not be specified when `value` is not empty",
+            ),
+            (
+                json!({"env": [{"name": "a", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]}),
+                "env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.x\": error converting fieldPath: field label \
+              not supported: spec.x",
+            ),
+            (
+                json!({"env": [{"name": "a", "valueFrom": {"fieldRef": {"fieldPath": "status.phase"}}}]}),
+                "env[0].valueFrom.fieldRef.fieldPath: Unsupported value: \"status.phase\": supported values: \
+              \"metadata.name\", \"metadata.namespace\", \"metadata.uid\", \"spec.nodeName\", \
+              \"spec.serviceAccountName\", \"status.hostIP\", \"status.hostIPs\", \"status.podIP\", \"status.podIPs\"",
+            ),
+            (
+                json!({"securityContext": {"privileged": true, "allowPrivilegeEscalation": false}}),
+                "securityContext: Invalid value: {\"allowPrivilegeEscalation\":false,\"privileged\":true}: cannot set \
+              `allowPrivilegeEscalation` to false and `privileged` to true",
+            ),
+            (
+                json!({"securityContext": {"seccompProfile": {"type": "Localhost"}}}),
+                "securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost",
+            ),
+        ];
+        for (container, expected) in cases {
+            let expected = format!("spec.containers[0].{expected}");
+            assert_eq!(said(&json!({}), &container), [expected], "{container}");
+        }
+    }
+
+    #[test]
+    fn places_in_kubernetes_words() {
+        let required = "requiredDuringSchedulingIgnoredDuringExecution";
+        let cases = [
+            (
+                json!({"dnsPolicy": "None"}),
+                "dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
+            ),
+            (
+                json!({"volumes": [{"name": "v", "emptyDir": {}, "hostPath": {"path": "/a"}}]}),
+                "volumes[0].hostPath: Forbidden: may not specify more than 1 volume type",
+            ),
+            (
+                json!({"volumes": [{"name": "v", "configMap": {"name": "m", "defaultMode": 9999}}]}),
+                "volumes[0].configMap.defaultMode: Invalid value: 9999: must be a number between 0 and 0777 (octal), both \
+              inclusive",
+            ),
+            (
+                json!({"shareProcessNamespace": true, "hostPID": true}),
+                "shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled",
+            ),
+            (
+                json!({"ephemeralContainers": [{"name": "e", "image": "i"}]}),
+                "ephemeralContainers: Forbidden: cannot be set on create",
+            ),
+            (
+                json!({"preemptionPolicy": "X"}),
+                "preemptionPolicy: Unsupported value: \"X\": supported values: \"Never\", \"PreemptLowerPriority\"",
+            ),
+            (
+                json!({"tolerations": [{"key": "a", "operator": "X"}]}),
+                "tolerations[0].operator: Unsupported value: \"X\": supported values: \"Equal\", \"Exists\"",
+            ),
+            (
+                json!({"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]}),
+                "tolerations[0].operator: Invalid value: {\"key\":\"a\",\"operator\":\"Exists\",\"value\":\"b\"}: value \
+              must be empty when `operator` is 'Exists'",
+            ),
+            (
+                json!({"tolerations": [{"value": "b"}]}),
+                "tolerations[0].operator: Invalid value: \"\": operator must be Exists when `key` is empty, which means \
+              \"match all values and all keys\"",
+            ),
+            (
+                json!({"tolerations": [{"operator": "Exists", "tolerationSeconds": 1}]}),
+                "tolerations[0].effect: Invalid value: \"\": effect must be 'NoExecute' when `tolerationSeconds` is set",
+            ),
+            (
+                json!({"affinity": {"nodeAffinity": {required: {"nodeSelectorTerms": []}}}}),
+                "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Required value: must \
+              have at least one node selector term",
+            ),
+            (
+                json!({"affinity": {"podAntiAffinity": {required: [{"topologyKey": ""}]}}}),
+                "affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey: Required value: can \
+              not be empty",
+            ),
+            (
+                json!({"topologySpreadConstraints": [{"maxSkew": 0, "topologyKey": "a", "whenUnsatisfiable": "DoNotSchedule"}]}),
+                "topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater than zero",
+            ),
+            (
+                json!({"schedulingGates": [{"name": "a"}], "nodeName": "n"}),
+                "nodeName: Forbidden: cannot be set until all schedulingGates have been cleared",
+            ),
+        ];
+        for (spec, expected) in cases {
+            assert_eq!(
+                said(&spec, &json!({})),
+                [format!("spec.{expected}")],
+                "{spec}"
+            );
+        }
+        let all = json!({"tolerations": [{"operator": "Exists"}, {"key": "a", "effect": "NoExecute", "tolerationSeconds": 5}],
+            "schedulingGates": [{"name": "example.com/x"}], "readinessGates": [{"conditionType": "example.com/y"}],
+            "affinity": {"nodeAffinity": {required: {"nodeSelectorTerms": [{"matchExpressions": [
+                {"key": "a", "operator": "In", "values": ["b"]}, {"key": "c", "operator": "Exists"}]}]}}}});
+        assert_eq!(said(&all, &json!({})), Vec::<String>::new());
+    }
 }

@@ -238,7 +238,7 @@ impl Round<'_> {
                 };
                 if !net.contains(asked) {
                     let why = format!(
-                        "the provided IP is not in the valid range. The range of valid IPs is {net}"
+                        "the provided IP ({asked}) is not in the valid range. The range of valid IPs is {net}"
                     );
                     self.mistakes.push(refused(&why));
                 } else if self.taken(&format!("{ADDRESSES}{asked}")).await? {
