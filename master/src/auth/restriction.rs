@@ -135,3 +135,199 @@ fn pod_problem(node: &str, admission: &Admission<'_>) -> Option<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::NODES;
+    use crate::store::{Store, embedded};
+    use serde_json::json;
+    use std::sync::Arc;
+
+    fn user(name: &str, group: &str) -> User {
+        User {
+            name: name.to_owned(),
+            groups: vec![group.to_owned()],
+            ..User::default()
+        }
+    }
+
+    fn n1() -> User {
+        user("system:node:n1", NODES)
+    }
+
+    /// What is said of a write of the object `name`; nothing if it passes.
+    async fn said(
+        user: &User,
+        plural: &str,
+        name: &str,
+        operation: Operation,
+        (old, mut new): (Option<Value>, Value),
+    ) -> String {
+        let home = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(embedded::open(home.path()).unwrap());
+        let mut admission = Admission {
+            operation,
+            namespace: "",
+            name,
+            part: Part::Main,
+            object: &mut new,
+            old: old.as_ref(),
+            store: &store,
+            along: Vec::new(),
+            dry_run: false,
+        };
+        let kinds = crate::resource::all();
+        let kind = kinds.iter().find(|kind| kind.names().plural == plural);
+        let names = kind.unwrap().names();
+        let admitted = NodeRestriction.admit(user, names, &mut admission).await;
+        admitted.map_or_else(|error| error.message, |()| String::new())
+    }
+
+    fn node(labels: Value, taint: &str) -> Value {
+        json!({"metadata": {"name": "n1", "labels": labels}, "spec": {"taints": [{"key": taint}]}})
+    }
+
+    #[tokio::test]
+    async fn a_node_writes_its_own_node() {
+        let plain = || node(json!({"a": "b"}), "t");
+        let update = |new| (Some(plain()), new);
+        let ours = "node-restriction.kubernetes.io/tier";
+        let below = "x.node-restriction.kubernetes.io/tier";
+        for (name, operation, change, expected) in [
+            ("n1", Operation::Create, (None, plain()), ""),
+            (
+                "n2",
+                Operation::Create,
+                (None, plain()),
+                "only write its own node",
+            ),
+            (
+                "n1",
+                Operation::Update,
+                update(node(json!({"a": "c"}), "t")),
+                "",
+            ),
+            (
+                "n1",
+                Operation::Update,
+                update(node(json!({ ours: "x" }), "t")),
+                ours,
+            ),
+            (
+                "n1",
+                Operation::Update,
+                update(node(json!({ below: "x" }), "t")),
+                below,
+            ),
+            (
+                "n1",
+                Operation::Update,
+                update(node(json!({"a": "b"}), "u")),
+                "modify taints",
+            ),
+            (
+                "n1",
+                Operation::Delete,
+                update(plain()),
+                "may not delete itself",
+            ),
+        ] {
+            let what = format!("{name} {operation:?} {change:?}");
+            let said = said(&n1(), "nodes", name, operation, change).await;
+            assert!(said.contains(expected), "{what}: {said}");
+            assert_eq!(said.is_empty(), expected.is_empty(), "{what}: {said}");
+        }
+        let jane = user("jane", "devs");
+        let change = (Some(plain()), node(json!({ ours: "x" }), "u"));
+        assert_eq!(
+            said(&jane, "nodes", "n1", Operation::Update, change).await,
+            ""
+        );
+    }
+
+    #[tokio::test]
+    async fn who_is_believed_to_be_a_kubelet() {
+        let with = |value: &str| json!({"metadata": {"annotations": { AUTHORITY: value }}});
+        let change = || (Some(with("old")), with("new"));
+        let master = user("root", MASTERS);
+        let jane = user("jane", "devs");
+        for (user, name, good) in [
+            (&n1(), "n1", true),
+            (&master, "n1", true),
+            (&jane, "n1", false),
+            (&n1(), "n2", false),
+        ] {
+            let said = said(user, "nodes", name, Operation::Update, change()).await;
+            assert_eq!(said.is_empty(), good, "{} {name}: {said}", user.name);
+        }
+        // Taking it away is a change too; keeping it is none.
+        let gone = (Some(with("old")), json!({"metadata": {}}));
+        assert!(
+            !said(&jane, "nodes", "n1", Operation::Update, gone)
+                .await
+                .is_empty()
+        );
+        let same = (Some(with("old")), with("old"));
+        assert_eq!(
+            said(&jane, "nodes", "n1", Operation::Update, same).await,
+            ""
+        );
+    }
+
+    fn mirror(spec: Value) -> Value {
+        json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}, "spec": spec})
+    }
+
+    #[tokio::test]
+    async fn a_node_writes_its_own_pods() {
+        let on = |node: &str| json!({"metadata": {}, "spec": {"nodeName": node}});
+        let secret =
+            json!({"nodeName": "n1", "volumes": [{"name": "v", "secret": {"secretName": "s"}}]});
+        let account = json!({"nodeName": "n1", "serviceAccountName": "admin"});
+        for (operation, change, expected) in [
+            (Operation::Create, (None, on("n1")), "mirror pods"),
+            (
+                Operation::Create,
+                (None, mirror(json!({"nodeName": "n1"}))),
+                "",
+            ),
+            (
+                Operation::Create,
+                (None, mirror(json!({"nodeName": "n2"}))),
+                "set to itself",
+            ),
+            (
+                Operation::Create,
+                (None, mirror(secret)),
+                "reference objects",
+            ),
+            (
+                Operation::Create,
+                (None, mirror(account)),
+                "reference objects",
+            ),
+            (Operation::Update, (Some(on("n1")), on("n1")), ""),
+            (
+                Operation::Update,
+                (Some(on("n2")), on("n1")),
+                "set to itself",
+            ),
+            (Operation::Delete, (None, on("n2")), "set to itself"),
+            (Operation::Delete, (None, on("n1")), ""),
+        ] {
+            let what = format!("{operation:?} {change:?}");
+            let said = said(&n1(), "pods", "p", operation, change).await;
+            assert!(said.contains(expected), "{what}: {said}");
+            assert_eq!(said.is_empty(), expected.is_empty(), "{what}: {said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_writes_its_own_lease() {
+        for (name, good) in [("n1", true), ("n2", false)] {
+            let said = said(&n1(), "leases", name, Operation::Update, (None, json!({}))).await;
+            assert_eq!(said.is_empty(), good, "{name}: {said}");
+        }
+    }
+}

@@ -227,3 +227,168 @@ async fn rules(authorizer: &Authorizer, user: &User, spec: &Value) -> Result<Val
     }
     Ok(json!({"resourceRules": resources, "nonResourceRules": pages, "incomplete": !all}))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::authorize::Mode;
+    use crate::auth::bootstrap::Bootstrap;
+    use crate::auth::service::ServiceAccounts;
+    use crate::auth::tokens::Key;
+    use crate::auth::{AUTHENTICATED, MASTERS};
+    use crate::call::Verb;
+    use crate::store::{Store, embedded};
+    use rkube_http::tokens::TokenFile;
+    use std::sync::Arc;
+
+    const AUTHENTICATION: &str = "authentication.k8s.io";
+    const AUTHORIZATION: &str = "authorization.k8s.io";
+
+    fn jane() -> User {
+        User {
+            name: "jane".to_owned(),
+            groups: vec![AUTHENTICATED.to_owned()],
+            ..User::default()
+        }
+    }
+
+    /// A review by Jane, where a file knows Jane's token and only masters may do anything.
+    async fn review(
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        spec: Value,
+    ) -> Result<Value, ApiError> {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("tokens");
+        std::fs::write(&file, "secret,jane,7,\"devs\"\n").unwrap();
+        let store: Arc<dyn Store> = Arc::new(embedded::open(home.path()).unwrap());
+        let key = Key::open(&home.path().join("sa.key"), "https://us").unwrap();
+        let identify = Identify {
+            file: Some(TokenFile::new(&file)),
+            accounts: ServiceAccounts::new(
+                Arc::new(key),
+                store.clone(),
+                vec!["https://us".to_owned()],
+            ),
+            bootstrap: Bootstrap::new(store),
+        };
+        let authorizer = Authorizer {
+            mode: Mode::Rules,
+            policy: None,
+            nodes: None,
+        };
+        let call = Call::new(jane(), Verb::Create, group, "v1", resource).within(namespace);
+        let kind = kind(&call).unwrap();
+        answer(&identify, &authorizer, &call, kind, json!({ "spec": spec })).await
+    }
+
+    #[tokio::test]
+    async fn who_i_am() {
+        let review = review(AUTHENTICATION, "selfsubjectreviews", "", json!({}))
+            .await
+            .unwrap();
+        assert_eq!(review["kind"], "SelfSubjectReview");
+        assert_eq!(review["apiVersion"], "authentication.k8s.io/v1");
+        let info = json!({"username": "jane", "groups": [AUTHENTICATED]});
+        assert_eq!(review["status"]["userInfo"], info);
+    }
+
+    #[tokio::test]
+    async fn whose_a_token_is() {
+        let of = |token: &str| {
+            review(
+                AUTHENTICATION,
+                "tokenreviews",
+                "",
+                json!({ "token": token }),
+            )
+        };
+        let known = of("secret").await.unwrap();
+        assert_eq!(known["status"]["authenticated"], true);
+        assert_eq!(known["status"]["user"]["username"], "jane");
+        assert_eq!(known["status"]["user"]["uid"], "7");
+        let unknown = of("guess").await.unwrap();
+        assert_eq!(unknown["status"]["authenticated"], false);
+        assert_eq!(unknown["status"]["user"], json!({}));
+        assert_eq!(of("").await.unwrap_err().code, 422);
+    }
+
+    #[tokio::test]
+    async fn what_somebody_may() {
+        let pods = json!({"verb": "get", "resource": "pods", "namespace": "a"});
+        let of = |who: Value| {
+            let mut spec = json!({"resourceAttributes": pods});
+            who.as_object()
+                .unwrap()
+                .iter()
+                .for_each(|(field, value)| spec[field] = value.clone());
+            review(AUTHORIZATION, "subjectaccessreviews", "", spec)
+        };
+        let allowed =
+            |review: Result<Value, ApiError>| review.unwrap()["status"]["allowed"].clone();
+        assert_eq!(allowed(of(json!({"user": "bob"})).await), false);
+        assert_eq!(
+            allowed(of(json!({"user": "bob", "groups": [MASTERS]})).await),
+            true
+        );
+        assert_eq!(of(json!({})).await.unwrap_err().code, 422);
+        let mine = |spec| review(AUTHORIZATION, "selfsubjectaccessreviews", "", spec);
+        assert_eq!(
+            allowed(mine(json!({"resourceAttributes": pods})).await),
+            false
+        );
+        let page = json!({"nonResourceAttributes": {"verb": "get", "path": "/version"}});
+        assert_eq!(allowed(mine(page.clone()).await), true);
+        let mut both = page;
+        both["resourceAttributes"] = pods.clone();
+        assert_eq!(mine(both).await.unwrap_err().code, 422);
+        assert_eq!(mine(json!({})).await.unwrap_err().code, 422);
+    }
+
+    #[tokio::test]
+    async fn a_local_review_keeps_to_its_namespace() {
+        let of = |namespace: &str| {
+            let spec = json!({"user": "bob", "resourceAttributes": {"verb": "get", "resource": "pods", "namespace": namespace}});
+            review(AUTHORIZATION, "localsubjectaccessreviews", "a", spec)
+        };
+        assert_eq!(of("a").await.unwrap()["status"]["allowed"], false);
+        assert_eq!(of("b").await.unwrap_err().code, 422);
+    }
+
+    #[tokio::test]
+    async fn rules_say_when_they_are_not_all() {
+        let of = |namespace: &str| {
+            review(
+                AUTHORIZATION,
+                "selfsubjectrulesreviews",
+                "",
+                json!({ "namespace": namespace }),
+            )
+        };
+        let review = of("a").await.unwrap();
+        assert_eq!(review["status"]["incomplete"], true);
+        let rules = review["status"]["resourceRules"].as_array().unwrap();
+        assert!(rules.iter().all(|rule| rule["verbs"] != json!(["*"])));
+        assert_eq!(of("").await.unwrap_err().code, 422);
+    }
+
+    #[test]
+    fn only_reviews_are_reviews() {
+        let of = |group, version, resource, namespace: &str| {
+            kind(&Call::new(jane(), Verb::Create, group, version, resource).within(namespace))
+        };
+        assert_eq!(
+            of(AUTHORIZATION, "v1", "subjectaccessreviews", ""),
+            Some("SubjectAccessReview")
+        );
+        assert_eq!(of(AUTHORIZATION, "v1", "subjectaccessreviews", "a"), None);
+        assert_eq!(
+            of(AUTHORIZATION, "v1", "localsubjectaccessreviews", ""),
+            None
+        );
+        assert_eq!(of(AUTHORIZATION, "v2", "subjectaccessreviews", ""), None);
+        assert_eq!(of("", "v1", "subjectaccessreviews", ""), None);
+        assert_eq!(of(AUTHORIZATION, "v1", "pods", ""), None);
+    }
+}
