@@ -184,13 +184,13 @@ mod tests {
         admitted.map_or_else(|error| error.message, |()| String::new())
     }
 
-    fn node(labels: Value, taint: &str) -> Value {
+    fn node(labels: &Value, taint: &str) -> Value {
         json!({"metadata": {"name": "n1", "labels": labels}, "spec": {"taints": [{"key": taint}]}})
     }
 
     #[tokio::test]
     async fn a_node_writes_its_own_node() {
-        let plain = || node(json!({"a": "b"}), "t");
+        let plain = || node(&json!({"a": "b"}), "t");
         let update = |new| (Some(plain()), new);
         let ours = "node-restriction.kubernetes.io/tier";
         let below = "x.node-restriction.kubernetes.io/tier";
@@ -205,25 +205,25 @@ mod tests {
             (
                 "n1",
                 Operation::Update,
-                update(node(json!({"a": "c"}), "t")),
+                update(node(&json!({"a": "c"}), "t")),
                 "",
             ),
             (
                 "n1",
                 Operation::Update,
-                update(node(json!({ ours: "x" }), "t")),
+                update(node(&json!({ ours: "x" }), "t")),
                 ours,
             ),
             (
                 "n1",
                 Operation::Update,
-                update(node(json!({ below: "x" }), "t")),
+                update(node(&json!({ below: "x" }), "t")),
                 below,
             ),
             (
                 "n1",
                 Operation::Update,
-                update(node(json!({"a": "b"}), "u")),
+                update(node(&json!({"a": "b"}), "u")),
                 "modify taints",
             ),
             (
@@ -239,7 +239,7 @@ mod tests {
             assert_eq!(said.is_empty(), expected.is_empty(), "{what}: {said}");
         }
         let jane = user("jane", "devs");
-        let change = (Some(plain()), node(json!({ ours: "x" }), "u"));
+        let change = (Some(plain()), node(&json!({ ours: "x" }), "u"));
         assert_eq!(
             said(&jane, "nodes", "n1", Operation::Update, change).await,
             ""
@@ -275,7 +275,7 @@ mod tests {
         );
     }
 
-    fn mirror(spec: Value) -> Value {
+    fn mirror(spec: &Value) -> Value {
         json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}, "spec": spec})
     }
 
@@ -289,22 +289,22 @@ mod tests {
             (Operation::Create, (None, on("n1")), "mirror pods"),
             (
                 Operation::Create,
-                (None, mirror(json!({"nodeName": "n1"}))),
+                (None, mirror(&json!({"nodeName": "n1"}))),
                 "",
             ),
             (
                 Operation::Create,
-                (None, mirror(json!({"nodeName": "n2"}))),
+                (None, mirror(&json!({"nodeName": "n2"}))),
                 "set to itself",
             ),
             (
                 Operation::Create,
-                (None, mirror(secret)),
+                (None, mirror(&secret)),
                 "reference objects",
             ),
             (
                 Operation::Create,
-                (None, mirror(account)),
+                (None, mirror(&account)),
                 "reference objects",
             ),
             (Operation::Update, (Some(on("n1")), on("n1")), ""),
