@@ -35,9 +35,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a request may take that does not last by its nature.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-
 /// All that requests are answered with.
 #[derive(Debug)]
 pub struct Front {
@@ -57,6 +54,8 @@ pub struct Front {
     pub audit: Option<Audit>,
     /// How many at once.
     pub limits: Limits,
+    /// How long a request may take that does not last by its nature.
+    pub patience: Duration,
     /// Where the API is: `/api`.
     pub prefix: String,
     /// What is served, for clients that ask first.

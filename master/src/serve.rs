@@ -174,6 +174,7 @@ async fn front(
             options.max_requests_inflight,
             options.max_mutating_requests_inflight,
         ),
+        patience: options.request_timeout.get(),
         old: crate::v1beta1::Edge::new(registry.clone(), caches.clone(), &options.api_prefix),
         prefix: options.api_prefix.clone(),
         discovery: Discovery::new(registry.resources()),

@@ -210,6 +210,14 @@ pub struct Options {
         help_heading = "Limits"
     )]
     pub max_mutating_requests_inflight: usize,
+    /// How long a request may take that is no watch and no connection
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "60s",
+        help_heading = "Limits"
+    )]
+    pub request_timeout: GoDuration,
 }
 
 impl Options {

@@ -1,7 +1,7 @@
 //! A call to a resource: may it be, is there a place, then the part of the master that does it.
 use super::accept::{Accepted, Text, takes_gzip};
 use super::route::{self, Target};
-use super::{Front, PATIENCE, answer, body, limits, parts};
+use super::{Front, answer, body, limits, parts};
 use crate::audit::Trail;
 use crate::auth::{Wish, reviews};
 use crate::call::{Call, User, Verb};
@@ -46,7 +46,7 @@ pub(super) async fn serve(
     }
     let place = front.limits.enter(limits::writes(call.verb)).await?;
     let gzip = takes_gzip(&call.headers);
-    let done = tokio::time::timeout(PATIENCE, dispatch(front, call, request)).await;
+    let done = tokio::time::timeout(front.patience, dispatch(front, call, request)).await;
     drop(place);
     let response = done.unwrap_or_else(|_| Err(late()))?;
     Ok(if gzip {

@@ -264,15 +264,73 @@ fn lists_come_in_pages_of_one_revision() {
     }
 }
 
+/// A client that promises more of a body than it sends has a place until the bound of a request; meanwhile others hear
+/// when to come again, and reading goes on.
+#[test]
+fn too_many_at_once_come_again_later() {
+    let bounds = [
+        "--max-mutating-requests-inflight",
+        "1",
+        "--request-timeout",
+        "4s",
+    ];
+    let Some(master) = Master::with(&bounds) else {
+        return;
+    };
+    let slow = start(
+        &master,
+        &[
+            MAPS,
+            "--http1.1",
+            JSON[0],
+            JSON[1],
+            "-H",
+            "Content-Length: 100",
+            "-d",
+            "{",
+            "-w",
+            "\n%{http_code}",
+        ],
+    );
+    let refused = eventually(4, "there is no place", || {
+        let (code, body) = ask(&master, &[MAPS, JSON[0], JSON[1], "-d", "{}", "-i"]);
+        (code == 429).then_some(body)
+    });
+    assert!(
+        refused.to_lowercase().contains("\nretry-after: 1\r"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("\"reason\":\"TooManyRequests\""),
+        "{refused}"
+    );
+    assert_eq!(ask(&master, &[MAPS]).0, 200);
+    let late = slow.wait().ok().stdout;
+    let (body, code) = late.rsplit_once('\n').unwrap();
+    assert_eq!(
+        (code, status(body)["reason"].as_str()),
+        ("504", Some("Timeout"))
+    );
+    make(&master, "after", &json!({}));
+}
+
 /// curl on a stream.
 fn follow(master: &Master, path: &str) -> Running {
+    start(master, &[path, "--no-buffer"])
+}
+
+/// curl that goes on while others are asked.
+fn start(master: &Master, arguments: &[&str]) -> Running {
+    let (path, more) = arguments.split_first().unwrap();
     let mut command = master.command("curl");
     let pki = master.data().join("pki");
-    command.args(["--silent", "--no-buffer"]);
+    command.arg("--silent");
     command.arg("--cacert").arg(pki.join("ca.crt"));
     command.arg("--cert").arg(pki.join("admin.crt"));
     command.arg("--key").arg(pki.join("admin.key"));
-    command.arg(format!("https://127.0.0.1:6443{path}"));
+    command
+        .args(more)
+        .arg(format!("https://127.0.0.1:6443{path}"));
     Invocation::new(command, format!("curl {path}"))
         .within(90)
         .start()
