@@ -175,7 +175,7 @@ pub struct Extras {
     pub etcd_cert_file: Option<PathBuf>,
     /// Its key.
     pub etcd_key_file: Option<PathBuf>,
-    /// API servers to take pods from and to report to.
+    /// API servers to take pods from and to report to; the one that the kubeconfig names, where none is here.
     pub api_servers: Vec<String>,
     /// A kubeconfig with the name and the key for them.
     pub kubeconfig: Option<PathBuf>,
@@ -201,6 +201,14 @@ pub struct Extras {
     pub maximum_dead_containers_per_container: u32,
     /// Pods that are over and that no source wants, kept for `ps` and `logs`.
     pub maximum_dead_pods: u32,
+}
+
+impl Extras {
+    /// Whether pods come from API servers: where they are named, or where a kubeconfig names one.
+    #[must_use]
+    pub fn asks_api_servers(&self) -> bool {
+        !self.api_servers.is_empty() || self.kubeconfig.is_some()
+    }
 }
 
 impl Default for Extras {

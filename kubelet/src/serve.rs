@@ -215,7 +215,7 @@ fn settings(config: &KubeletConfig) -> Settings {
     add(SourceKind::Etcd, !config.rkube.etcd_servers.is_empty());
     // Root's socket takes requests whatever ports there are.
     add(SourceKind::Http, true);
-    add(SourceKind::Api, !config.rkube.api_servers.is_empty());
+    add(SourceKind::Api, config.rkube.asks_api_servers());
     settings
 }
 

@@ -101,7 +101,7 @@ pub fn spawn(config: &KubeletConfig, node: &str, deliveries: &Deliveries) {
             path: path.clone(),
             period: config.file_check_frequency.get(),
             // With an API server all nodes' pods stand in one list, and the same file may lie on many nodes.
-            naming: naming(node, !config.rkube.api_servers.is_empty()),
+            naming: naming(node, config.rkube.asks_api_servers()),
         };
         file::spawn(settings, deliveries.clone());
     }
@@ -140,7 +140,7 @@ pub fn spawn(config: &KubeletConfig, node: &str, deliveries: &Deliveries) {
 /// Starts the API source, where the settings name servers, with its reports of this node.
 pub fn spawn_api(kubelet: &Kubelet, deliveries: &Deliveries) {
     let config = &kubelet.config.rkube;
-    if config.api_servers.is_empty() {
+    if !config.asks_api_servers() {
         return;
     }
     let file = config.kubeconfig.as_deref();
@@ -160,11 +160,13 @@ pub fn spawn_api(kubelet: &Kubelet, deliveries: &Deliveries) {
             return;
         }
     };
-    let settings = api::Settings {
-        servers: config.api_servers.clone(),
+    let mut settings = api::Settings {
         node: kubelet.node.name.clone(),
         ..known
     };
+    if !config.api_servers.is_empty() {
+        settings.servers = config.api_servers.clone();
+    }
     let (vitals, node) = (kubelet.vitals.clone(), kubelet.node.clone());
     let authority = crate::server::own_authority(&node.paths, &kubelet.config);
     let told = api::Told {

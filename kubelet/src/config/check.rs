@@ -119,7 +119,7 @@ impl Report {
 
     /// The manifests, read as the daemon reads them.
     fn manifests(&mut self, path: &Path, config: &KubeletConfig, node: &str) -> String {
-        let set = match file::read_once(path, &naming(node, !config.rkube.api_servers.is_empty())) {
+        let set = match file::read_once(path, &naming(node, config.rkube.asks_api_servers())) {
             Ok(set) => set,
             Err(err) => {
                 self.mistakes.push(format!("staticPodPath: {err}"));

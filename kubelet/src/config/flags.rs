@@ -41,7 +41,7 @@ pub struct Flags {
     /// Its key
     #[arg(long, value_name = "FILE")]
     pub etcd_keyfile: Option<PathBuf>,
-    /// API servers to take pods from and to report to
+    /// API servers to take pods from and to report to [default: the one of --kubeconfig]
     #[arg(long, value_name = "URL,..", value_delimiter = ',')]
     pub api_servers: Vec<String>,
     /// A kubeconfig with the name and the key for them
