@@ -1,10 +1,12 @@
 //! A master of a test's own: `rkube-master` in a network namespace, and the clients of a cluster beside it.
-use crate::host::beside;
+use crate::host::{Host, beside};
 use crate::invocation::{Invocation, Outcome, Running};
 use crate::netns::NetNs;
 use crate::wait::eventually;
 use rustix::process::Signal;
 use serde_json::Value;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -70,16 +72,59 @@ impl Master {
                 return None;
             }
         };
+        Some(Master::of(netns, arguments))
+    }
+
+    /// The same on a host that others share, started.
+    #[must_use]
+    #[track_caller]
+    pub fn on(host: &Host, arguments: &[&str]) -> Self {
+        let mut master = Master::of(host.netns().again(), arguments);
+        master.resume();
+        master
+    }
+
+    fn of(netns: NetNs, arguments: &[&str]) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("rkube-e2e.")
             .tempdir_in("/var/tmp")
             .expect("a temporary directory");
-        Some(Master {
+        Master {
             running: None,
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
             netns,
             dir,
-        })
+        }
+    }
+
+    /// A kubeconfig of its own for a node, in the master's directory.
+    ///
+    /// # Panics
+    /// When none is made.
+    #[must_use]
+    #[track_caller]
+    pub fn node_kubeconfig(&self, node: &str) -> PathBuf {
+        let program = beside("rkube-master");
+        let mut command = self.command(program.to_str().expect("a path that is text"));
+        let user = format!("system:node:{node}");
+        let server = "https://127.0.0.1:6443";
+        command.args([
+            "kubeconfig",
+            "--user",
+            &user,
+            "--group",
+            "system:nodes",
+            "--server",
+            server,
+        ]);
+        command.arg("--data-dir").arg(self.data());
+        let made = Invocation::new(command, format!("rkube-master kubeconfig --user {user}"))
+            .run()
+            .ok();
+        let path = self.dir.path().join(format!("{node}.kubeconfig"));
+        std::fs::write(&path, made.stdout).expect("a new file");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("an own file");
+        path
     }
 
     /// Starts it, after [`Master::stop`] or [`Master::kill`], with the same data.

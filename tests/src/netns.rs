@@ -48,6 +48,15 @@ impl NetNs {
         File::open(format!("/proc/{pid}/ns/net")).map(NetNs)
     }
 
+    /// The same one, for somebody else to hold.
+    ///
+    /// # Panics
+    /// When there is no descriptor left.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        NetNs(self.0.try_clone().expect("a descriptor more"))
+    }
+
     /// A path of it that any process may open while this one lives.
     #[must_use]
     pub fn path(&self) -> String {

@@ -9,6 +9,8 @@ mod apply;
 mod kubectl;
 #[path = "master/libraries.rs"]
 mod libraries;
+#[path = "master/node.rs"]
+mod node;
 #[path = "master/survival.rs"]
 mod survival;
 #[path = "master/wire.rs"]
