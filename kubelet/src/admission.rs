@@ -2,8 +2,8 @@
 mod companions;
 mod neighbours;
 
-pub use companions::Companions;
 pub(crate) use companions::References;
+pub use companions::{Companions, Token, account, token_wish};
 
 use crate::lock::Lock;
 use crate::network;

@@ -15,8 +15,10 @@ enum Treatment {
     Whole,
     /// Means nothing on a host without a scheduler: said once, then left alone.
     Ignored,
+    /// Honoured where an API server gives what it asks for.
+    Issued,
 }
-use Treatment::{Honoured, Ignored, Whole};
+use Treatment::{Honoured, Ignored, Issued, Whole};
 
 /// `[]` stands for the elements of a list. The container rows hold for all kinds of containers.
 const FIELDS: &[(&str, Treatment)] = &[
@@ -71,6 +73,10 @@ const FIELDS: &[(&str, Treatment)] = &[
     ("spec.volumes[].projected.sources[].configMap", Whole),
     ("spec.volumes[].projected.sources[].downwardAPI", Whole),
     ("spec.volumes[].projected.sources[].secret", Whole),
+    (
+        "spec.volumes[].projected.sources[].serviceAccountToken",
+        Issued,
+    ),
     ("spec.volumes[].secret", Whole),
     ("C.args", Whole),
     ("C.command", Whole),
@@ -150,6 +156,18 @@ pub struct Findings {
     pub unsupported: Vec<String>,
     /// Fields that mean nothing here.
     pub ignored: Vec<String>,
+    /// Fields that only an API server's pods can have.
+    pub issued: Vec<String>,
+}
+
+impl Findings {
+    /// The same for a pod that no API server stands behind.
+    #[must_use]
+    pub fn without_server(mut self) -> Self {
+        let lacking = |path| format!("{path} (only an API server issues tokens)");
+        self.unsupported.extend(self.issued.drain(..).map(lacking));
+        self
+    }
 }
 
 /// Walks the pod.
@@ -183,6 +201,12 @@ pub fn examine(pod: &Pod) -> Findings {
 fn walk(value: &Value, path: &str, pattern: &str, findings: &mut Findings) {
     match FIELDS.iter().find(|(known, _)| *known == pattern) {
         Some((_, Whole)) => return,
+        Some((_, Issued)) => {
+            if !value.is_null() {
+                findings.issued.push(path.to_owned());
+            }
+            return;
+        }
         Some((_, Ignored)) => {
             if !is_empty(value) {
                 findings.ignored.push(path.to_owned());
@@ -287,6 +311,20 @@ mod tests {
                 "spec.volumes[0].nfs.server",
             ],
             &[],
+        );
+    }
+
+    #[test]
+    fn what_a_server_issues_needs_one() {
+        let pod = json!({"spec": {"containers": [], "volumes": [{"name": "v", "projected": {"sources": [
+            {"serviceAccountToken": {"path": "token"}}]}}]}});
+        check(&pod, &[], &[]);
+        let findings = examine(&serde_json::from_value(pod).unwrap()).without_server();
+        assert_eq!(
+            findings.unsupported,
+            [
+                "spec.volumes[0].projected.sources[0].serviceAccountToken (only an API server issues tokens)"
+            ]
         );
     }
 

@@ -3,7 +3,7 @@
 //! The rules are those by which the API lets a pod be updated: images, labels, annotations, an earlier deadline,
 //! further tolerations; and what comes beside the pod. All else makes another pod. A pure function: who calls it decides.
 use crate::state::PodRecord;
-use k8s_openapi::api::core::v1::{Container, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodSpec, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
@@ -53,6 +53,8 @@ pub fn kind(old: &PodRecord, new: &PodRecord) -> Change {
         && told(&old.pod.metadata) == told(&new.pod.metadata)
         && old.config_maps == new.config_maps
         && old.secrets == new.secrets
+        && old.tokens == new.tokens
+        && gates(&old.pod) == gates(&new.pod)
         && old.services == new.services
         && old.origin == new.origin;
     if same { Change::Same } else { Change::InPlace }
@@ -65,6 +67,11 @@ fn told(meta: &ObjectMeta) -> impl PartialEq {
         map.clone().filter(|map| !map.is_empty())
     };
     (some(&meta.labels), some(&meta.annotations))
+}
+
+/// What others have said of the pod.
+fn gates(pod: &Pod) -> Option<&[PodCondition]> {
+    pod.status.as_ref()?.conditions.as_deref()
 }
 
 /// The old spec with all of the new one that can be had without another pod.

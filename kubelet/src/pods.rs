@@ -4,7 +4,7 @@ mod problems;
 mod workers;
 
 pub use manager::Manager;
-pub use problems::{BadPlace, Listing, Problems, Refusal};
+pub use problems::{BAD, BadPlace, Listing, Problems, REFUSED, Refusal};
 pub use workers::{Ended, Workers};
 
 use crate::control::Command;

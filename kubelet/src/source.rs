@@ -172,6 +172,7 @@ pub fn spawn_api(kubelet: &Kubelet, deliveries: &Deliveries) {
     let told = api::Told {
         authority,
         registry: node.registry.clone(),
+        problems: kubelet.problems.clone(),
         events: node.events.clone(),
         host_ip: node.network.host_ip(),
         status: Box::new(move || vitals.node_status(&node)),

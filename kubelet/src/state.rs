@@ -29,6 +29,9 @@ pub struct PodRecord {
     pub config_maps: BTreeMap<String, ConfigMap>,
     /// Likewise the Secrets.
     pub secrets: BTreeMap<String, Secret>,
+    /// Tokens of the pod's service account, by what it wishes of them ([`crate::admission::token_wish`]).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tokens: BTreeMap<String, String>,
     /// The services that the pod's containers get told of in their environment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<Service>,
@@ -148,6 +151,7 @@ impl PodRecord {
             pod,
             config_maps: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             services: Vec::new(),
             detached: false,
             origin: Origin::default(),
@@ -165,6 +169,7 @@ impl PodRecord {
             pod: self.pod.clone(),
             config_maps: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             services: Vec::new(),
             detached: self.detached,
             origin: self.origin.clone(),

@@ -1,15 +1,51 @@
 //! What comes with a pod in its manifest, and which of it the pod refers to.
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret, Volume};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, Pod, PodSpec, Secret, ServiceAccountTokenProjection, Volume,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// ConfigMaps and Secrets, of all namespaces.
+/// ConfigMaps and Secrets of all namespaces, and tokens of service accounts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Companions {
     /// ConfigMaps of all namespaces.
     pub config_maps: Vec<ConfigMap>,
     /// Secrets of all namespaces.
     pub secrets: Vec<Secret>,
+    /// Tokens, each for one pod.
+    pub tokens: Vec<Token>,
+}
+
+/// A token of a service account, issued for one pod.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    /// The pod's uid.
+    pub pod: String,
+    /// Which of the tokens it asks for: [`token_wish`].
+    pub wish: String,
+    /// The token itself.
+    pub token: String,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Token({} {:?})", self.pod, self.wish)
+    }
+}
+
+/// The service account that the pod acts as.
+#[must_use]
+pub fn account(pod: &Pod) -> &str {
+    let named = pod.spec.as_ref();
+    let named = named.and_then(|spec| spec.service_account_name.as_deref());
+    named.filter(|name| !name.is_empty()).unwrap_or("default")
+}
+
+/// What tells apart the tokens that one pod asks for: seconds and audience.
+#[must_use]
+pub fn token_wish(source: &ServiceAccountTokenProjection) -> String {
+    let seconds = source.expiration_seconds.unwrap_or(3600);
+    format!("{seconds} {}", source.audience.as_deref().unwrap_or(""))
 }
 
 impl Companions {
@@ -25,6 +61,15 @@ impl Companions {
     pub fn secrets_of(&self, pod: &Pod) -> BTreeMap<String, Secret> {
         let wanted = References::of(pod).secrets;
         chosen(&self.secrets, pod, &wanted, |secret| &secret.metadata)
+    }
+
+    /// The tokens that were issued for the pod, by wish.
+    #[must_use]
+    pub fn tokens_of(&self, pod: &Pod) -> BTreeMap<String, String> {
+        let uid = pod.metadata.uid.as_deref();
+        let own = self.tokens.iter().filter(|one| Some(&*one.pod) == uid);
+        own.map(|one| (one.wish.clone(), one.token.clone()))
+            .collect()
     }
 }
 
@@ -56,6 +101,8 @@ pub(crate) struct References<'a> {
     pub(crate) config_maps: BTreeSet<&'a str>,
     /// Secrets.
     pub(crate) secrets: BTreeSet<&'a str>,
+    /// Tokens of the pod's service account, by wish.
+    pub(crate) tokens: BTreeMap<String, &'a ServiceAccountTokenProjection>,
 }
 
 impl<'a> References<'a> {
@@ -98,6 +145,9 @@ impl<'a> References<'a> {
             let secret = source.secret.as_ref().map(|one| one.name.as_str());
             self.config_maps.extend(map);
             self.secrets.extend(secret);
+            let token = source.service_account_token.as_ref();
+            self.tokens
+                .extend(token.map(|token| (token_wish(token), token)));
         }
     }
 

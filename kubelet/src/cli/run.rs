@@ -109,7 +109,7 @@ impl Run {
         let mut unsupported = Vec::new();
         for pod in &manifest.pods {
             let name = pod.metadata.name.as_deref().unwrap_or_default();
-            let findings = crate::admit::examine(pod);
+            let findings = crate::admit::examine(pod).without_server();
             unsupported.extend(
                 findings
                     .unsupported
@@ -144,6 +144,7 @@ impl Run {
         let companions = Companions {
             config_maps: manifest.config_maps,
             secrets: manifest.secrets,
+            tokens: Vec::new(),
         };
         Ok((manifest.pods, companions))
     }

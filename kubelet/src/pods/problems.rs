@@ -7,7 +7,13 @@ use crate::source::Problem;
 use crate::state::{PodRecord, SourceKind, write_json};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The reason of what is wanted in words that cannot be followed.
+pub const BAD: &str = "BadManifest";
+/// The reason of what is not let in.
+pub const REFUSED: &str = "Refused";
 
 /// A pod that a source wants and that is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +65,12 @@ impl BadPlace {
             message: problem.message.clone(),
         }
     }
+
+    /// The pod that stands there, by namespace and name, where the place is a master's key of one.
+    #[must_use]
+    pub fn pod(&self) -> Option<(&str, &str)> {
+        self.place.strip_prefix("/registry/pods/")?.split_once('/')
+    }
 }
 
 /// All that is wanted and does not run.
@@ -85,7 +97,7 @@ impl Listing {
 /// The listing as it is now. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Problems {
-    listing: Arc<RwLock<Arc<Listing>>>,
+    listing: watch::Sender<Arc<Listing>>,
     file: PathBuf,
 }
 
@@ -94,7 +106,7 @@ impl Problems {
     #[must_use]
     pub fn new(paths: &Paths) -> Self {
         Problems {
-            listing: Arc::default(),
+            listing: watch::Sender::default(),
             file: paths.problems(),
         }
     }
@@ -102,10 +114,13 @@ impl Problems {
     /// What is wrong now.
     #[must_use]
     pub fn get(&self) -> Arc<Listing> {
-        self.listing
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.listing.borrow().clone()
+    }
+
+    /// Hears of every change from now on.
+    #[must_use]
+    pub fn listen(&self) -> watch::Receiver<Arc<Listing>> {
+        self.listing.subscribe()
     }
 
     /// Nothing is known any more: the daemon ends.
@@ -122,16 +137,20 @@ impl Problems {
         }
         for one in new.refused.iter().filter(|one| !old.refused.contains(one)) {
             let from = format!("{} ({} {})", one.message, one.source.as_str(), one.place);
-            let event = NodeEvent::stranger(&one.namespace, &one.name, "Refused", from);
+            let event = NodeEvent::stranger(&one.namespace, &one.name, REFUSED, from);
             events.append(event.warning());
         }
         for one in new.places.iter().filter(|one| !old.places.contains(one)) {
             let said = format!("{} {}: {}", one.source.as_str(), one.place, one.message);
-            events.append(NodeEvent::node("BadManifest", said).warning());
+            let event = match one.pod() {
+                Some((namespace, name)) => NodeEvent::stranger(namespace, name, BAD, &one.message),
+                None => NodeEvent::node(BAD, said),
+            };
+            events.append(event.warning());
         }
         if let Err(err) = write_json(&self.file, &new) {
             tracing::warn!(%err, "cannot write down what is refused");
         }
-        *self.listing.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        self.listing.send_replace(Arc::new(new));
     }
 }

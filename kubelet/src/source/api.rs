@@ -3,6 +3,7 @@
 //! ```text
 //! pods.rs    list + watch /api/v1/pods?fieldSelector=spec.nodeName=<node>, what they refer to, services --> Set
 //! report.rs  registry --PATCH--> /api/v1/namespaces/<ns>/pods/<pod>/status, DELETE of what was to go and has ended
+//! tokens.rs  POST .../serviceaccounts/<account>/token, for the pods that mount one
 //! node.rs    POST /api/v1/nodes, PATCH its status, a lease every ten seconds; events
 //! talk.rs    one request: which server, whose name, bounds on time and size
 //! ```
@@ -11,10 +12,12 @@ mod node;
 mod pods;
 mod report;
 mod talk;
+mod tokens;
 
 use super::Deliveries;
 use super::client::TlsFiles;
 use crate::events::NodeEvents;
+use crate::pods::Problems;
 use crate::registry::Registry;
 use k8s_openapi::api::core::v1::NodeStatus;
 use std::net::IpAddr;
@@ -41,6 +44,8 @@ pub struct Settings {
 pub struct Told {
     /// The pods here.
     pub registry: Registry,
+    /// What is wanted and does not run.
+    pub problems: Problems,
     /// What happens here.
     pub events: NodeEvents,
     /// The node's own address.
@@ -59,6 +64,7 @@ pub fn spawn(settings: Settings, told: Told, deliveries: Deliveries) {
     let reports = report::run(
         talk.clone(),
         told.registry.clone(),
+        told.problems.clone(),
         told.host_ip,
         going.clone(),
     );

@@ -56,6 +56,7 @@ pub fn read(bytes: &[u8], place: &str, naming: &Naming) -> Result<Content, Strin
         companions: Companions {
             config_maps: found.config_maps,
             secrets: found.secrets,
+            tokens: Vec::new(),
         },
         warnings: found.warnings,
         pods: Vec::new(),
@@ -76,7 +77,10 @@ pub fn read(bytes: &[u8], place: &str, naming: &Naming) -> Result<Content, Strin
 /// Insists that this kubelet does all that the pod asks for, and names it; the second value lists fields that mean
 /// nothing on this host.
 fn honour(mut pod: Pod, naming: &Naming) -> Result<(Pod, Vec<String>), String> {
-    let findings = admit::examine(&pod);
+    let mut findings = admit::examine(&pod);
+    if !naming.uids {
+        findings = findings.without_server();
+    }
     let meta = &mut pod.metadata;
     let name = meta.name.get_or_insert_default();
     if !findings.unsupported.is_empty() {

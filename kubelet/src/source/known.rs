@@ -130,7 +130,7 @@ impl Known {
         needs
     }
 
-    fn pods(&self) -> impl Iterator<Item = (&String, &Arc<Pod>)> {
+    pub(super) fn pods(&self) -> impl Iterator<Item = (&String, &Arc<Pod>)> {
         let good = self
             .places
             .iter()

@@ -4,7 +4,7 @@ use crate::pods::Refusal;
 use crate::source::{Set, Wanted};
 use crate::state::{Origin, PodRecord};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, PodStatus, Service};
 
 /// What would be written down if the pod were let in now.
 #[derive(Debug)]
@@ -15,11 +15,12 @@ pub(super) struct Candidate {
 impl Candidate {
     pub(super) fn new(set: &Set, wanted: &Wanted) -> Self {
         let mut pod = Pod::clone(&wanted.pod);
-        pod.status = None;
+        pod.status = gates_of(&pod);
         Candidate {
             record: PodRecord {
                 config_maps: set.companions.config_maps_of(&pod),
                 secrets: set.companions.secrets_of(&pod),
+                tokens: set.companions.tokens_of(&pod),
                 services: services_of(&set.services, &pod),
                 origin: Origin {
                     source: set.source,
@@ -36,6 +37,7 @@ impl Candidate {
         old.pod == new.pod
             && old.config_maps == new.config_maps
             && old.secrets == new.secrets
+            && old.tokens == new.tokens
             && old.services == new.services
             && old.origin == new.origin
     }
@@ -43,6 +45,9 @@ impl Candidate {
     /// What it takes to make the pod this one. Of a set that is not complete, what it lacks stays as it was.
     pub(super) fn change_of(&self, record: &PodRecord, incomplete: bool) -> Change {
         let mut old = self.comparable(record);
+        // A token that was not issued again yet is still good.
+        let tokens = &self.record.tokens;
+        old.tokens.retain(|wish, _| tokens.contains_key(wish));
         if incomplete {
             let (maps, secrets) = (&self.record.config_maps, &self.record.secrets);
             old.config_maps.retain(|name, _| maps.contains_key(name));
@@ -55,6 +60,11 @@ impl Candidate {
     pub(super) fn in_place_of(&self, record: &PodRecord, incomplete: bool) -> PodRecord {
         let mut new = self.record.clone();
         new.pod.metadata.uid.clone_from(&record.pod.metadata.uid);
+        for (wish, token) in &record.tokens {
+            new.tokens
+                .entry(wish.clone())
+                .or_insert_with(|| token.clone());
+        }
         if incomplete {
             for (name, map) in &record.config_maps {
                 new.config_maps
@@ -76,8 +86,10 @@ impl Candidate {
         let mut old = self.comparable(record);
         old.config_maps.clone_from(&self.record.config_maps);
         old.secrets.clone_from(&self.record.secrets);
+        old.tokens.clone_from(&self.record.tokens);
         old.services.clone_from(&self.record.services);
         old.origin.clone_from(&self.record.origin);
+        old.pod.status.clone_from(&self.record.pod.status);
         kind(&old, &self.record) == Change::Same
     }
 
@@ -95,6 +107,17 @@ impl Candidate {
     pub(super) fn refusal(&self, message: String) -> Refusal {
         Refusal::new(&self.record, message)
     }
+}
+
+/// What others say of the pod, as far as it waits for it: the conditions that its readiness gates name.
+fn gates_of(pod: &Pod) -> Option<PodStatus> {
+    let gates = pod.spec.as_ref()?.readiness_gates.as_ref()?;
+    let mut said = pod.status.as_ref()?.conditions.clone()?;
+    said.retain(|one| gates.iter().any(|gate| gate.condition_type == one.type_));
+    Some(PodStatus {
+        conditions: Some(said),
+        ..PodStatus::default()
+    })
 }
 
 /// The services that the pod is told of: those of its namespace, and that of the API itself.

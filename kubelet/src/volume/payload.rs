@@ -1,9 +1,11 @@
 //! What is in the volumes that the kubelet writes: configMap, secret, downwardAPI, projected -> files. Pure.
 use super::atomic::{Content, Payload};
-use crate::state::PodRecord;
+use crate::admission::{account, token_wish};
+use crate::state::{PodRecord, SourceKind};
 use crate::translate::{env, resources};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Secret, Volume, VolumeProjection,
+    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Secret, ServiceAccountTokenProjection, Volume,
+    VolumeProjection,
 };
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -143,8 +145,24 @@ impl Files<'_> {
             self.secret(&secret.name, secret.items.as_deref(), secret.optional)
         } else if let Some(api) = &source.downward_api {
             self.downward(api.items.as_deref())
+        } else if let Some(token) = &source.service_account_token {
+            self.token(token)
         } else {
-            Err("projected sources may be configMap, secret and downwardAPI; nobody here issues tokens or certificates, so give them as a Secret".to_owned())
+            Err("projected sources may be configMap, secret, downwardAPI and serviceAccountToken; nobody here issues certificates, so give them as a Secret".to_owned())
+        }
+    }
+
+    /// A token that a group shares is for its owner and the group alone, as Kubernetes has it.
+    fn token(&mut self, source: &ServiceAccountTokenProjection) -> Result<(), String> {
+        let mode = self.shared.then_some(0o600);
+        match self.record.tokens.get(&token_wish(source)) {
+            Some(token) => self.add(&source.path, token.as_bytes(), mode),
+            // From a master's store come pods that were made for nodes which ask its API.
+            None if self.record.origin.source == SourceKind::Etcd => Ok(()),
+            None => Err(format!(
+                "the API server has issued no token of service account {:?} yet",
+                account(&self.record.pod)
+            )),
         }
     }
 

@@ -20,20 +20,25 @@ impl Worker {
             }
         }
         let record = Arc::make_mut(&mut self.record);
+        let in_other_words = says(record) != says(wanted);
         let (old, new) = (&mut record.pod, &wanted.pod);
         old.spec.clone_from(&new.spec);
         old.metadata.labels.clone_from(&new.metadata.labels);
         old.metadata
             .annotations
             .clone_from(&new.metadata.annotations);
+        old.status.clone_from(&new.status);
         old.metadata.generation = new.metadata.generation.or(old.metadata.generation);
         record.config_maps.clone_from(&wanted.config_maps);
         record.secrets.clone_from(&wanted.secrets);
+        record.tokens.clone_from(&wanted.tokens);
         record.services.clone_from(&wanted.services);
         record.origin.clone_from(&wanted.origin);
         self.save_record();
-        self.reporter
-            .event("Updated", None, "the pod is asked for in other words now");
+        if in_other_words {
+            self.reporter
+                .event("Updated", None, "the pod is asked for in other words now");
+        }
         self.restarts = Restarts::of(&self.record);
         // What was fetched of the old image, or could not be had of it, says nothing about the new one.
         for index in 0..self.state.containers.len() {
@@ -70,4 +75,16 @@ impl Worker {
         let asked = asked.and_then(|(_, container)| container.image.as_deref());
         !ran.is_empty() && asked.is_some_and(|asked| asked != ran)
     }
+}
+
+/// What a record says in the words of whoever wants the pod; tokens and conditions come and go by themselves.
+fn says(record: &PodRecord) -> impl PartialEq {
+    let meta = &record.pod.metadata;
+    (
+        record.pod.spec.clone(),
+        (meta.labels.clone(), meta.annotations.clone()),
+        (record.config_maps.clone(), record.secrets.clone()),
+        record.services.clone(),
+        record.origin.clone(),
+    )
 }

@@ -41,8 +41,12 @@ pub async fn issue(
         check_bound(&object, plural, call, uid)?;
         private[kind.to_lowercase()] = json!({"name": name, "uid": meta::uid(&object)});
         let node = object.pointer("/spec/nodeName").filter(|_| kind == "Pod");
-        if let Some(node) = node {
-            private["node"] = json!({ "name": node });
+        if let Some(node) = node.and_then(Value::as_str) {
+            let found = registry.find(&find("nodes", node).within("")).await?;
+            private["node"] = json!({"name": node});
+            if let Some(found) = found {
+                private["node"]["uid"] = json!(meta::uid(&found));
+            }
         }
     }
     let now = jiff::Timestamp::now();

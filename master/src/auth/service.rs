@@ -77,6 +77,8 @@ struct Claims {
     /// Prefix, name and uid of what it is bound to.
     bound: Vec<(&'static str, &'static str, String, String)>,
     audiences: Vec<String>,
+    /// Name and uid of the node of the pod that it is bound to.
+    node: Option<(String, String)>,
     id: Option<String>,
 }
 
@@ -106,7 +108,6 @@ impl Claims {
         let mut bound = Vec::new();
         for (what, prefix) in BOUND {
             if let Some(of) = own.get(what) {
-                // A node in a token of a pod is told, and not bound to: the pod's end is what counts.
                 if what == "node" && own.get("pod").is_some() {
                     continue;
                 }
@@ -114,7 +115,10 @@ impl Claims {
                 bound.push((what, prefix, name, uid));
             }
         }
+        // A node in a token of a pod is told, and not bound to: the pod's end is what counts.
+        let node = own.get("node").filter(|_| own.get("pod").is_some());
         Some(Claims {
+            node: node.and_then(named),
             account: named(own.get("serviceaccount")?)?,
             namespace,
             bound,
@@ -159,11 +163,12 @@ impl Claims {
         if let Some(id) = &self.id {
             extra("credential-id", format!("JTI={id}"));
         }
-        for (what, _, name, uid) in &self.bound {
-            if *what != "secret" {
-                extra(&format!("{what}-name"), name.clone());
-                extra(&format!("{what}-uid"), uid.clone());
-            }
+        let bound = self.bound.iter().filter(|(what, ..)| *what != "secret");
+        let bound = bound.map(|(what, _, name, uid)| (*what, name, uid));
+        let node = self.node.iter().map(|(name, uid)| ("node", name, uid));
+        for (what, name, uid) in bound.chain(node) {
+            extra(&format!("{what}-name"), name.clone());
+            extra(&format!("{what}-uid"), uid.clone());
         }
         user
     }

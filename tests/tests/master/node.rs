@@ -80,7 +80,7 @@ impl Cluster {
 /// A pod on `n1` that has `containers`.
 fn pod(name: &str, containers: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
-        "spec": {"nodeName": "n1", "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": false, "containers": containers}})
+        "spec": {"nodeName": "n1", "terminationGracePeriodSeconds": 0, "containers": containers}})
 }
 
 /// One that runs a script of sh.
@@ -228,6 +228,62 @@ fn pods_get_what_the_api_keeps_for_them() {
     });
     let said = cluster.master.kubectl(&["logs", "reader"]).ok().stdout;
     assert_eq!(said, "green\nsesame\n");
+}
+
+#[test]
+fn a_pod_proves_who_it_is() {
+    let Some(cluster) = Cluster::new() else {
+        return;
+    };
+    let say = "cd /var/run/secrets/kubernetes.io/serviceaccount; cat namespace; echo; grep -c CERTIFICATE ca.crt; cat token";
+    let mut pod = pod("robot", &json!([script(say)]));
+    pod["spec"]["restartPolicy"] = "Never".into();
+    cluster.create(&pod);
+    eventually(30, "the pod has ended", || {
+        (cluster.pod("robot")["status"]["phase"] == "Succeeded").then_some(())
+    });
+    let said = cluster.master.kubectl(&["logs", "robot"]).ok().stdout;
+    let said: Vec<&str> = said.lines().collect();
+    assert_eq!(said[..2], ["default", "2"]);
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": said[2]}});
+    let review = cluster
+        .master
+        .kubectl_reading(&["create", "-f", "-", "-o", "json"], &review.to_string());
+    let review: Value = serde_json::from_str(&review.ok().stdout).unwrap();
+    let user = &review["status"]["user"];
+    assert_eq!(user["username"], "system:serviceaccount:default:default");
+    assert_eq!(
+        user["extra"]["authentication.kubernetes.io/pod-name"],
+        json!(["robot"])
+    );
+    assert_eq!(
+        user["extra"]["authentication.kubernetes.io/node-name"],
+        json!(["n1"])
+    );
+}
+
+#[test]
+fn a_pod_that_cannot_run_says_why() {
+    let Some(cluster) = Cluster::new() else {
+        return;
+    };
+    let mut pod = pod("far", &json!([script("sleep 1000")]));
+    pod["spec"]["volumes"] = json!([{"name": "v", "nfs": {"server": "s", "path": "/"}}]);
+    cluster.create(&pod);
+    eventually(30, "the pod's status says why", || {
+        (cluster.pod("far")["status"]["reason"] == "BadManifest").then_some(())
+    });
+    eventually(10, "so does its event", || {
+        let described = cluster.master.kubectl(&["describe", "pod", "far"]).ok();
+        let tail = described.stdout.split_once("Events:")?.1.to_owned();
+        tail.contains("spec.volumes[0].nfs").then_some(())
+    });
+    let list = cluster.master.kubectl(&["get", "pod", "far"]).ok();
+    list.says("BadManifest");
+    cluster
+        .master
+        .kubectl(&["delete", "pod", "far", "--timeout=20s"])
+        .ok();
 }
 
 #[test]

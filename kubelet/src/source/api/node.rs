@@ -129,6 +129,12 @@ async fn renew(talk: &Talk) -> Result<(), Trouble> {
     }
 }
 
+async fn uid_of(talk: &Talk, namespace: &str, name: &str) -> String {
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+    let pod = talk.get(&path).await.unwrap_or_default();
+    pod["metadata"]["uid"].as_str().unwrap_or("").to_owned()
+}
+
 async fn tell(talk: &Talk, event: &NodeEvent) -> Result<(), Trouble> {
     let (namespace, involved) = match &event.about {
         About::Node => (
@@ -144,6 +150,11 @@ async fn tell(talk: &Talk, event: &NodeEvent) -> Result<(), Trouble> {
                 .container
                 .as_ref()
                 .map(|name| format!("spec.containers{{{name}}}"));
+            let uid = match uid.as_str() {
+                // One that has no record here; what is written beside a pod is found by its uid.
+                "" => uid_of(talk, namespace, name).await,
+                uid => uid.to_owned(),
+            };
             let pod = json!({"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": uid,
                 "fieldPath": path});
             (namespace.as_str(), pod)

@@ -1,5 +1,6 @@
 //! List and watch of this node's pods, with what they refer to.
 use super::talk::{MOST, Talk, Trouble};
+use super::tokens::Tokens;
 use crate::source::Deliveries;
 use crate::source::backoff::Backoff;
 use crate::source::known::{Known, PODS};
@@ -50,6 +51,7 @@ pub(super) async fn run(talk: Arc<Talk>, going: Going, deliveries: Deliveries) {
         to_go: BTreeMap::new(),
         fetched: BTreeSet::new(),
         services: Vec::new(),
+        tokens: Tokens::default(),
         version: None,
         talk,
         going,
@@ -89,6 +91,7 @@ struct Source {
     /// The ConfigMaps and Secrets that were looked at.
     fetched: BTreeSet<String>,
     services: Vec<Service>,
+    tokens: Tokens,
     /// Up to where the pods are known.
     version: Option<String>,
 }
@@ -107,15 +110,22 @@ impl Source {
         let mut rest = Vec::new();
         let mut refresh = Instant::now() + REFRESH;
         loop {
+            let due = self.tokens.due().map_or(refresh, |due| due.min(refresh));
             let chunk = tokio::select! {
                 chunk = watch.chunk() => chunk,
-                () = tokio::time::sleep_until(refresh) => {
-                    self.fetched.clear();
-                    if let Err(trouble) = self.beside().await {
-                        return Some(Err(trouble));
+                () = tokio::time::sleep_until(due) => {
+                    let looked = if due < refresh {
+                        self.issue().await
+                    } else {
+                        refresh = Instant::now() + REFRESH;
+                        self.fetched.clear();
+                        self.beside().await.map(|()| true)
+                    };
+                    match looked {
+                        Ok(true) => self.deliver().await?,
+                        Ok(false) => {}
+                        Err(trouble) => return Some(Err(trouble)),
                     }
-                    self.deliver().await?;
-                    refresh = Instant::now() + REFRESH;
                     continue;
                 }
             };
@@ -291,13 +301,20 @@ impl Source {
             }
             self.fetched.insert(key);
         }
-        Ok(())
+        self.issue().await.map(drop)
+    }
+
+    /// Has tokens issued that pods lack, or that end soon; whether there are any.
+    async fn issue(&mut self) -> Result<bool, Trouble> {
+        let pods: Vec<_> = self.known.pods().map(|(_, pod)| pod.clone()).collect();
+        self.tokens.renew(&self.talk, &pods).await
     }
 
     async fn deliver(&mut self) -> Option<()> {
         self.going.replace(self.to_go.clone());
         let mut set = self.known.set();
         set.services.clone_from(&self.services);
+        Arc::make_mut(&mut set.companions).tokens = self.tokens.list();
         self.speaker.say(set).await
     }
 }

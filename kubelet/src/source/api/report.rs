@@ -1,13 +1,14 @@
-//! What the server gets told of its pods: their status when it changes, and that they are gone.
+//! What the server gets told of its pods: their status when it changes, why they cannot be, and that they are gone.
 use super::pods::Going;
 use super::talk::{Talk, Trouble};
+use crate::pods::{BAD, Problems, REFUSED};
 use crate::registry::Registry;
 use crate::source::backoff::Backoff;
 use crate::state::{SourceKind, StoredPod};
 use crate::status;
 use k8s_openapi::api::core::v1::PodStatus;
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,19 +23,22 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 pub(super) async fn run(
     talk: Arc<Talk>,
     registry: Registry,
+    problems: Problems,
     host_ip: Option<IpAddr>,
     going: Going,
 ) {
     let mut changes = registry.listen();
-    let mut told: BTreeMap<String, PodStatus> = BTreeMap::new();
+    let mut refusals = problems.listen();
+    let (mut told, mut excused) = (BTreeMap::new(), BTreeMap::new());
     let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
     loop {
-        let outcome = tell(&talk, &registry, host_ip, &mut told).await;
-        let outcome = match outcome {
-            Ok(()) => bury(&talk, &registry, &going).await,
-            Err(trouble) => Err(trouble),
+        refusals.mark_unchanged();
+        let outcome = async {
+            tell(&talk, &registry, host_ip, &mut told).await?;
+            excuse(&talk, &registry, &problems, &mut excused).await?;
+            bury(&talk, &registry, &going).await
         };
-        if let Err(trouble) = outcome {
+        if let Err(trouble) = outcome.await {
             tracing::debug!(%trouble, "cannot report to the API server");
             tokio::time::sleep(backoff.wait()).await;
             continue;
@@ -45,6 +49,8 @@ pub(super) async fn run(
                 return std::future::pending().await;
             },
             () = going.changed.notified() => {}
+            // It cannot be closed: we hold one end.
+            _ = refusals.changed() => {}
         }
         // What happens at the same time is told at the same time.
         while changes.try_recv().is_ok() {}
@@ -68,8 +74,8 @@ async fn tell(
         }
         let path = format!("{}/status", path(record.namespace(), record.name()));
         // A pod of that name with another uid is another pod, and the server refuses.
-        let patch = json!({"metadata": {"uid": uid}, "status": status});
-        match talk.patch(&path, patch).await {
+        let patch = json!({"metadata": {"uid": uid}, "status": whole(&status)});
+        match talk.patch_status(&path, patch).await {
             Ok(_) => {}
             Err(Trouble::Refused(status, message)) if is_final(status) => {
                 tracing::debug!(uid, %status, message, "the API server takes no status of this pod");
@@ -77,6 +83,75 @@ async fn tell(
             Err(trouble) => return Err(trouble),
         }
         told.insert(uid.to_owned(), status);
+    }
+    Ok(())
+}
+
+/// The status as a patch that leaves nothing of an older one, but for the conditions of others.
+fn whole(status: &PodStatus) -> Value {
+    let mut patch = json!(status);
+    for field in ["reason", "message", "podIP"] {
+        if patch.get(field).is_none() {
+            patch[field] = Value::Null;
+        }
+    }
+    // These lists are merged unless it is said that they are not.
+    for field in ["podIPs", "hostIPs"] {
+        match patch.get_mut(field).and_then(Value::as_array_mut) {
+            Some(list) => list.insert(0, json!({"$patch": "replace"})),
+            None => patch[field] = Value::Null,
+        }
+    }
+    patch
+}
+
+/// Why pods that are wanted here do not run: by name, the reason and the words.
+fn refused(problems: &Problems) -> BTreeMap<(String, String), (&'static str, String)> {
+    let listing = problems.get();
+    let places = listing
+        .places
+        .iter()
+        .filter(|one| one.source == SourceKind::Api);
+    let places = places.filter_map(|one| Some((one.pod()?, (BAD, one.message.clone()))));
+    let refused = listing
+        .refused
+        .iter()
+        .filter(|one| one.source == SourceKind::Api)
+        .map(|one| {
+            (
+                (&*one.namespace, &*one.name),
+                (REFUSED, one.message.clone()),
+            )
+        });
+    places
+        .chain(refused)
+        .map(|((namespace, name), why)| ((namespace.to_owned(), name.to_owned()), why))
+        .collect()
+}
+
+/// Tells of pods that cannot be let in: they wait, and their status says for what.
+async fn excuse(
+    talk: &Talk,
+    registry: &Registry,
+    problems: &Problems,
+    told: &mut BTreeMap<(String, String), (&'static str, String)>,
+) -> Result<(), Trouble> {
+    let refused = refused(problems);
+    told.retain(|pod, _| refused.contains_key(pod));
+    for (pod, why) in refused {
+        let runs = |pod: Arc<StoredPod>| pod.record.origin.source == SourceKind::Api;
+        if told.get(&pod) == Some(&why) || registry.named(&pod.0, &pod.1).is_some_and(runs) {
+            continue;
+        }
+        let (reason, message) = &why;
+        let status = json!({"phase": "Pending", "reason": reason, "message": message});
+        let path = format!("{}/status", path(&pod.0, &pod.1));
+        match talk.patch_status(&path, json!({"status": status})).await {
+            Ok(_) => {}
+            Err(Trouble::Refused(status, _)) if is_final(status) => {}
+            Err(trouble) => return Err(trouble),
+        }
+        told.insert(pod, why);
     }
     Ok(())
 }

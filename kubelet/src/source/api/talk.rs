@@ -142,6 +142,11 @@ impl Talk {
         )
         .await
     }
+    /// A patch after which conditions of others are still there.
+    pub(super) async fn patch_status(&self, path: &str, body: Value) -> Result<Value, Trouble> {
+        let kind = "application/strategic-merge-patch+json";
+        self.json(Method::PATCH, path, Some((kind, body))).await
+    }
     pub(super) async fn delete(&self, path: &str, body: Value) -> Result<Value, Trouble> {
         self.json(Method::DELETE, path, Some(("application/json", body)))
             .await

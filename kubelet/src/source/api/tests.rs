@@ -215,26 +215,37 @@ async fn answer(State(server): State<Server>, request: Request<Body>) -> Respons
             Some(object) => reply(StatusCode::OK, object.clone()),
             None => reply(StatusCode::NOT_FOUND, json!({"message": "no such thing"})),
         },
-        (_, path) => {
-            world
-                .told
-                .push((method.clone(), path.to_owned(), body.clone()));
-            let target = path.trim_end_matches("/status");
-            let known = world.objects.contains_key(target);
-            match method.as_str() {
-                "POST" => {
-                    let key = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
-                    world.objects.insert(key, body.clone());
-                    reply(StatusCode::CREATED, body)
-                }
-                "PATCH" if known => reply(StatusCode::OK, body),
-                "DELETE" if known => {
-                    world.objects.remove(target);
-                    reply(StatusCode::OK, json!({}))
-                }
-                _ => reply(StatusCode::NOT_FOUND, json!({"message": "no such thing"})),
-            }
+        (method, path) => {
+            let told = (method.to_owned(), path.to_owned(), body.clone());
+            world.told.push(told);
+            let (status, body) = changed(&mut world, method, path, body);
+            reply(status, body)
         }
+    }
+}
+
+fn changed(world: &mut World, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+    let target = path.trim_end_matches("/status");
+    let known = world.objects.contains_key(target);
+    match method {
+        "POST" if path.ends_with("/token") => {
+            let short = body["spec"]["audiences"][0] == "short";
+            let end = Timestamp::now() + Duration::from_secs(if short { 1 } else { 3600 });
+            let token = format!("token-{}", world.told.len());
+            let status = json!({"token": token, "expirationTimestamp": end.to_string()});
+            (StatusCode::CREATED, json!({ "status": status }))
+        }
+        "POST" => {
+            let key = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
+            world.objects.insert(key, body.clone());
+            (StatusCode::CREATED, body)
+        }
+        "PATCH" if known => (StatusCode::OK, body),
+        "DELETE" if known => {
+            world.objects.remove(target);
+            (StatusCode::OK, json!({}))
+        }
+        _ => (StatusCode::NOT_FOUND, json!({"message": "no such thing"})),
     }
 }
 
@@ -243,12 +254,16 @@ struct Rig {
     deliveries: mpsc::Receiver<Delivery>,
     registry: Registry,
     events: NodeEvents,
+    problems: Problems,
     _dir: tempfile::TempDir,
 }
 
 async fn rig(server: Server, servers: Vec<String>) -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let (sender, deliveries) = mpsc::channel(16);
+    let [root, run, logs] = [(); 3].map(|()| dir.path().to_owned());
+    let paths = crate::paths::Paths { root, run, logs };
+    let problems = Problems::new(&paths);
     let (registry, events) = (Registry::default(), NodeEvents::open(dir.path()));
     let settings = Settings {
         servers,
@@ -258,6 +273,7 @@ async fn rig(server: Server, servers: Vec<String>) -> Rig {
     };
     let told = Told {
         registry: registry.clone(),
+        problems: problems.clone(),
         events: events.clone(),
         host_ip: None,
         authority: None,
@@ -269,6 +285,7 @@ async fn rig(server: Server, servers: Vec<String>) -> Rig {
         deliveries,
         registry,
         events,
+        problems,
         _dir: dir,
     }
 }
@@ -452,4 +469,93 @@ fn a_kubeconfig_says_where_and_who() {
         let err = kubeconfig(&file).unwrap_err();
         assert!(err.to_string().contains(says), "{err}");
     }
+}
+
+const TOKEN: &str = "/api/v1/namespaces/default/serviceaccounts/robot/token";
+
+fn with_token(audience: &str) -> Value {
+    let mut pod = pod("a", "i");
+    pod["spec"]["serviceAccountName"] = json!("robot");
+    pod["spec"]["volumes"] = json!([{"name": "v", "projected": {"sources": [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600, "audience": audience}}]}}]);
+    pod
+}
+
+#[tokio::test]
+async fn tokens_are_asked_for_and_come_with_the_pod() {
+    let server = Server::start().await;
+    server.pod("ADDED", with_token("vault"));
+    let url = server.url.clone();
+    let mut rig = rig(server, vec![url]).await;
+    let set = rig.until("a=i").await;
+    let tokens = set.companions.tokens_of(&set.pods[0].pod);
+    let (wish, token) = tokens.first_key_value().unwrap();
+    assert_eq!(wish, "3600 vault");
+    assert!(token.starts_with("token-"), "{token}");
+    let asked = rig.server.told("POST", TOKEN, |_| true).await;
+    assert_eq!(asked["spec"]["audiences"], json!(["vault"]));
+    assert_eq!(asked["spec"]["boundObjectRef"]["uid"], "uid-a");
+    // What is held is not asked for again.
+    rig.server.pod("MODIFIED", pod("b", "i"));
+    let set = rig.until("a=i b=i").await;
+    assert_eq!(set.companions.tokens_of(&set.pods[0].pod), tokens);
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_before_it_ends() {
+    let server = Server::start().await;
+    server.pod("ADDED", with_token("short"));
+    let url = server.url.clone();
+    let mut rig = rig(server, vec![url]).await;
+    let set = rig.until("a=i").await;
+    let first = set.companions.tokens_of(&set.pods[0].pod);
+    let set = rig.until("a=i").await;
+    assert_ne!(set.companions.tokens_of(&set.pods[0].pod), first);
+}
+
+#[tokio::test]
+async fn the_server_hears_why_a_pod_does_not_run() {
+    let server = Server::start().await;
+    server.pod("ADDED", pod("a", "i"));
+    let url = server.url.clone();
+    let mut rig = rig(server, vec![url]).await;
+    rig.until("a=i").await;
+    let place = crate::pods::BadPlace {
+        source: SourceKind::Api,
+        place: "/registry/pods/default/a".to_owned(),
+        message: "spec.x: not supported".to_owned(),
+    };
+    let listing = crate::pods::Listing {
+        places: vec![place],
+        ..Default::default()
+    };
+    rig.problems.set(listing, &rig.events);
+    let status = "/api/v1/namespaces/default/pods/a/status";
+    let told = rig.server.told("PATCH", status, |_| true).await;
+    assert_eq!(
+        told["status"],
+        json!({"phase": "Pending", "reason": "BadManifest", "message": "spec.x: not supported"})
+    );
+    let events = "/api/v1/namespaces/default/events";
+    let bad = |event: &Value| event["reason"] == "BadManifest";
+    let event = rig.server.told("POST", events, bad).await;
+    assert_eq!(event["involvedObject"]["uid"], "uid-a");
+    // Once it can be, nothing is left of the excuse.
+    let mut record = PodRecord::new(
+        serde_json::from_value(pod("a", "i")).unwrap(),
+        Timestamp::UNIX_EPOCH,
+    );
+    record.origin = Origin {
+        source: SourceKind::Api,
+        place: String::new(),
+    };
+    let state = PodState::new(&record, "boot");
+    rig.registry.put(StoredPod {
+        record: Arc::new(record),
+        state,
+    });
+    let runs = |body: &Value| body["status"].get("conditions").is_some();
+    let told = rig.server.told("PATCH", status, runs).await;
+    assert_eq!(told["status"]["reason"], Value::Null);
+    assert!(told["status"].as_object().unwrap().contains_key("reason"));
 }

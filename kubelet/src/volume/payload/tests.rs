@@ -140,8 +140,8 @@ fn what_cannot_be_is_named() {
             "x cannot be a file and the directory of x/y",
         ),
         (
-            json!({"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}),
-            "nobody here issues tokens",
+            json!({"projected": {"sources": [{"clusterTrustBundle": {"name": "b", "path": "b"}}]}}),
+            "nobody here issues certificates",
         ),
         (
             json!({"downwardAPI": {"items": [{"path": "x", "fieldRef": {"fieldPath": "status.podIP"}}]}}),
@@ -214,4 +214,31 @@ proptest! {
             prop_assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
         }
     }
+}
+
+#[test]
+fn a_token_is_a_file_for_the_pod_alone() {
+    let mut record = record(&companions());
+    let source = json!({"projected": {"sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 600}}]}});
+    record.origin.source = SourceKind::Api;
+    let missing = files(&record, source.clone()).unwrap_err();
+    assert!(
+        missing.contains("has issued no token of service account \"default\""),
+        "{missing}"
+    );
+    record.tokens.insert("600 ".to_owned(), "secret".to_owned());
+    assert_eq!(
+        files(&record, source.clone()).unwrap(),
+        ["token=secret(644)"]
+    );
+    let spec = record.pod.spec.as_mut().unwrap();
+    spec.security_context = serde_json::from_value(json!({"fsGroup": 7})).unwrap();
+    assert_eq!(
+        files(&record, source.clone()).unwrap(),
+        ["token=secret(640)"]
+    );
+    // A pod from a master's store goes without.
+    record.tokens.clear();
+    record.origin.source = SourceKind::Etcd;
+    assert!(files(&record, source).unwrap().is_empty());
 }
