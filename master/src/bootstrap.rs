@@ -6,12 +6,14 @@
 mod first;
 mod homes;
 mod kubernetes;
+mod masters;
 
 use crate::admission::portal::Net;
 use crate::error::ApiError;
 use crate::registry::Registry;
 use crate::store::{Store, StoreError};
-use std::net::IpAddr;
+use masters::Presence;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -28,6 +30,8 @@ pub struct Bootstrap {
     pub address: IpAddr,
     /// And on which port, with TLS.
     pub port: u16,
+    /// Whether other masters may have the same store.
+    pub shared: bool,
 }
 
 /// What a change of which wakes the task.
@@ -38,6 +42,7 @@ const WATCHED: &[&str] = &[
     "/registry/services/specs/default/kubernetes",
     "/registry/services/endpoints/default/kubernetes",
     "/registry/endpointslices/default/kubernetes",
+    masters::PREFIX,
 ];
 const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(30);
@@ -77,11 +82,29 @@ pub async fn run(registry: Arc<Registry>, settings: Bootstrap, stop: Cancellatio
             };
         }
     };
+    let mut presence = presence(&registry, &settings);
+    let present = async {
+        match &mut presence {
+            Some(presence) => presence.keep().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = stop.cancelled() => {}
         _ = watches => {}
         () = work => {}
+        () = present => {}
     }
+    if let Some(presence) = presence {
+        presence.leave().await;
+    }
+}
+
+/// How this master tells others of itself, if there can be others and they could reach it.
+fn presence(registry: &Registry, settings: &Bootstrap) -> Option<Presence> {
+    let at = SocketAddr::new(settings.address, settings.port);
+    let tells = settings.shared && kubernetes::is_reachable(settings.address);
+    tells.then(|| Presence::new(registry.store().clone(), at))
 }
 
 /// Waits for a change, or for that long; how long to wait next time.

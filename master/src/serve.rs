@@ -99,6 +99,7 @@ fn first_objects(options: &Options, keys: &Keys) -> anyhow::Result<bootstrap::Bo
         service_net: settings.service_net,
         address: address.unwrap_or_else(|| own_address(options.bind_address)),
         port: options.secure_port,
+        shared: !options.etcd_servers.is_empty(),
     })
 }
 

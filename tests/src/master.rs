@@ -84,6 +84,12 @@ impl Master {
         master
     }
 
+    /// Another one in the same network namespace, not started yet.
+    #[must_use]
+    pub fn beside(&self, arguments: &[&str]) -> Self {
+        Master::of(self.netns.again(), arguments)
+    }
+
     fn of(netns: NetNs, arguments: &[&str]) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("rkube-e2e.")
@@ -281,8 +287,15 @@ impl Master {
         command.arg("--key").arg(pki.join("admin.key"));
         command
             .args(more)
-            .arg(format!("https://127.0.0.1:6443{path}"));
+            .arg(format!("https://{}:6443{path}", self.address()));
         Invocation::new(command, format!("curl {}", arguments.join(" "))).run()
+    }
+
+    /// Where it serves.
+    fn address(&self) -> &str {
+        let mut words = self.arguments.iter();
+        words.find(|word| *word == "--bind-address");
+        words.next().map_or("127.0.0.1", |address| address)
     }
 
     /// curl with no certificate.
@@ -293,7 +306,7 @@ impl Master {
         command.arg("--cacert").arg(self.data().join("pki/ca.crt"));
         command
             .args(more)
-            .arg(format!("https://127.0.0.1:6443{path}"));
+            .arg(format!("https://{}:6443{path}", self.address()));
         Invocation::new(command, format!("curl {}", arguments.join(" "))).run()
     }
 

@@ -19,6 +19,7 @@ fn cluster() -> Cluster {
         service_net: Net::DEFAULT,
         address: [10, 1, 2, 3].into(),
         port: 6443,
+        shared: false,
     };
     let plugins = crate::admission::plugins(&settings.ca);
     let registry = Arc::new(Registry::new(store, resource::all(), plugins));
@@ -343,4 +344,42 @@ async fn no_two_services_have_one_address() {
     let ports: std::collections::BTreeSet<_> =
         ports.map(|one| one["nodePort"].as_i64().unwrap()).collect();
     assert_eq!((addresses.len(), ports.len()), (60, 120));
+}
+
+#[tokio::test]
+async fn masters_that_share_a_store_tell_of_each_other() {
+    let mut first = cluster();
+    first.settings.shared = true;
+    let second = Bootstrap {
+        address: [10, 1, 2, 4].into(),
+        ..first.settings.clone()
+    };
+    let stop = CancellationToken::new();
+    let other = tokio::spawn(run(first.registry.clone(), second, stop.clone()));
+    let told = |want: &'static [&'static str]| {
+        let first = &first;
+        move || async move {
+            let Some(endpoints) = first.find("endpoints", "default", "kubernetes").await else {
+                return false;
+            };
+            let addresses = endpoints["subsets"][0]["addresses"].as_array().unwrap();
+            let slices = call(
+                "discovery.k8s.io",
+                "endpointslices",
+                "default",
+                "kubernetes",
+            );
+            let slice = first.registry.find(&slices).await.unwrap();
+            let slice = slice.unwrap_or_default()["endpoints"].clone();
+            addresses.iter().map(|one| &one["ip"]).eq(want)
+                && slice
+                    .as_array()
+                    .is_some_and(|all| all.iter().map(|one| &one["addresses"][0]).eq(want))
+        }
+    };
+    first.until(told(&["10.1.2.3", "10.1.2.4"])).await;
+    // One that ends in order is missed at once.
+    stop.cancel();
+    other.await.unwrap();
+    first.until(told(&["10.1.2.3"])).await;
 }

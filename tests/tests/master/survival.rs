@@ -288,3 +288,97 @@ fn the_same_on_a_real_etcd() {
         master.kubectl(&["get", "configmap", "e"]).ok();
     }
 }
+
+/// The addresses of the service `kubernetes`, as a master tells them.
+fn masters_of(master: &Master) -> Vec<String> {
+    let endpoints = master.get("/api/v1/namespaces/default/endpoints/kubernetes");
+    let addresses = endpoints["subsets"][0]["addresses"].as_array().cloned();
+    let ip = |one: &Value| one["ip"].as_str().unwrap().to_owned();
+    addresses
+        .into_iter()
+        .flatten()
+        .map(|one| ip(&one))
+        .collect()
+}
+
+#[test]
+fn two_masters_share_an_etcd() {
+    let etcd = ["--etcd-servers", "http://127.0.0.1:2379"];
+    let Some(mut first) = Master::stopped(&etcd) else {
+        return;
+    };
+    let Some(_etcd) = Etcd::start(first.netns(), first.dir()) else {
+        return;
+    };
+    let netns = first.netns();
+    for address in ["10.9.8.1", "10.9.8.2"] {
+        netns.ip(&format!("address add {address}/32 dev lo"));
+    }
+    first.argue(&["--bind-address", "10.9.8.1"]);
+    first.resume();
+    // The cluster's keys are what makes another master one of this cluster.
+    let mut second = first.beside(&[&etcd[..], &["--bind-address", "10.9.8.2"]].concat());
+    for (from, to) in [("pki", "pki"), ("secrets.keys", "secrets.keys")] {
+        copy(&first.data().join(from), &second.data().join(to));
+    }
+    second.resume();
+    for master in [&first, &second] {
+        eventually(10, "each tells of both", || {
+            (masters_of(master) == ["10.9.8.1", "10.9.8.2"]).then_some(())
+        });
+    }
+
+    // What one has acknowledged the other one knows, at once; and what one watches the other one writes.
+    for round in 0..50 {
+        let (writer, reader) = match round % 2 {
+            0 => (&first, &second),
+            _ => (&second, &first),
+        };
+        let name = format!("m{round}");
+        create(writer, &name, round);
+        let got = reader.get(&format!("/api/v1/namespaces/default/configmaps/{name}"));
+        assert_eq!(got["data"]["v"], round.to_string());
+    }
+    let encoded = "c2VzYW1l";
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"word": encoded}});
+    let made = first.curl(&[
+        "/api/v1/namespaces/default/secrets",
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+        &secret.to_string(),
+    ]);
+    made.ok();
+    let got = second.get("/api/v1/namespaces/default/secrets/s");
+    assert_eq!(got["data"]["word"], encoded);
+
+    first.kill();
+    eventually(30, "the one that is gone is missed", || {
+        (masters_of(&second) == ["10.9.8.2"]).then_some(())
+    });
+    create(&second, "alone", 1);
+    first.resume();
+    eventually(10, "it is back", || {
+        (masters_of(&second) == ["10.9.8.1", "10.9.8.2"]).then_some(())
+    });
+    let got = first.get("/api/v1/namespaces/default/configmaps/alone");
+    assert_eq!(got["data"]["v"], "1");
+    second.stop().ok();
+    eventually(5, "one that ends in order is missed at once", || {
+        (masters_of(&first) == ["10.9.8.1"]).then_some(())
+    });
+}
+
+/// A file, or a directory of files.
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            copy(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else {
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(from, to).unwrap();
+    }
+}
