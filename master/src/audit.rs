@@ -8,15 +8,30 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 /// Lines that wait to be written.
 const QUEUE: usize = 4096;
 
+/// How long lines are gathered that are written together, and how many of them.
+const GATHER: Duration = Duration::from_millis(5);
+const TOGETHER: usize = 1024;
+/// How long the end waits for the last lines.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Where the lines go.
 #[derive(Debug)]
 pub struct Audit {
-    lines: SyncSender<Vec<u8>>,
+    lines: SyncSender<Message>,
     lost: AtomicU64,
+}
+
+/// What the queue holds.
+enum Message {
+    /// A line to write.
+    Line(Vec<u8>),
+    /// Somebody waits until all before it is written.
+    Flush(SyncSender<()>),
 }
 
 /// How large a file may be, and how many are kept.
@@ -107,23 +122,48 @@ impl Audit {
     /// A request has been answered.
     pub fn done(&self, trail: &Trail, code: u16, begun: jiff::Timestamp) {
         let line = trail.line(code, begun, jiff::Timestamp::now());
-        if let Err(TrySendError::Full(_)) = self.lines.try_send(line) {
+        if let Err(TrySendError::Full(_)) = self.lines.try_send(Message::Line(line)) {
             let lost = self.lost.fetch_add(1, Ordering::Relaxed) + 1;
             if lost.is_power_of_two() {
                 tracing::error!(lost, "audit lines are lost: the disk is too slow for them");
             }
         }
     }
+
+    /// Waits until all lines are written, within bounds. Blocks.
+    pub fn flush(&self) {
+        let (done, written) = sync_channel(1);
+        if self.lines.try_send(Message::Flush(done)).is_err()
+            || written.recv_timeout(PATIENCE).is_err()
+        {
+            tracing::warn!("the last audit lines may be lost: the disk is too slow for them");
+        }
+    }
 }
 
-fn write(mut file: File, queue: &Receiver<Vec<u8>>) {
+/// Writes lines as they come, those of one moment together: each by itself would wake this thread for every request.
+fn write(mut file: File, queue: &Receiver<Message>) {
     let mut failed = false;
-    while let Ok(line) = queue.recv() {
-        let written = file.write(&line);
+    while let Ok(first) = queue.recv() {
+        let mut waiting = Vec::new();
+        let mut lines = Vec::new();
+        let mut take = |message| match message {
+            Message::Line(line) => lines.extend_from_slice(&line),
+            Message::Flush(waits) => waiting.push(waits),
+        };
+        take(first);
+        std::thread::sleep(GATHER);
+        // Those that came later are the next ones' company.
+        queue.try_iter().take(TOGETHER).for_each(take);
+        let written = file.write(&lines);
         if let (Err(err), false) = (&written, failed) {
             tracing::error!(%err, "cannot write the audit log");
         }
         failed = written.is_err();
+        // Whoever waited may have gone.
+        for waits in waiting {
+            let _ = waits.try_send(());
+        }
     }
 }
 
@@ -199,6 +239,27 @@ mod tests {
         assert_eq!(read("audit.log.1").as_deref(), Some("three 67\n"));
         assert_eq!(read("audit.log.2").as_deref(), Some("two 4567\n"));
         assert_eq!(read("audit.log.3"), None);
+    }
+
+    #[test]
+    fn what_was_done_is_written_when_it_is_flushed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let rotation = Rotation {
+            size: 1 << 20,
+            kept: 2,
+        };
+        let audit = Audit::open(&path, rotation).unwrap();
+        for code in 200..300 {
+            audit.done(&Trail::default(), code, jiff::Timestamp::UNIX_EPOCH);
+        }
+        audit.flush();
+        let written = std::fs::read_to_string(&path).unwrap();
+        let codes = written.lines().map(|line| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            event["responseStatus"]["code"].as_u64().unwrap()
+        });
+        assert!(codes.eq(200..300));
     }
 
     #[test]

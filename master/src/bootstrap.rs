@@ -8,10 +8,11 @@ mod homes;
 mod kubernetes;
 mod masters;
 
+use crate::admission::homes::ROOT_CA;
 use crate::admission::portal::Net;
 use crate::error::ApiError;
 use crate::registry::Registry;
-use crate::store::{Store, StoreError};
+use crate::store::{Event, Store, StoreError};
 use masters::Presence;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -38,12 +39,13 @@ pub struct Bootstrap {
 const WATCHED: &[&str] = &[
     "/registry/namespaces/",
     "/registry/serviceaccounts/",
-    "/registry/configmaps/",
+    CONFIG_MAPS,
     "/registry/services/specs/default/kubernetes",
     "/registry/services/endpoints/default/kubernetes",
     "/registry/endpointslices/default/kubernetes",
     masters::PREFIX,
 ];
+const CONFIG_MAPS: &str = "/registry/configmaps/";
 const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -147,11 +149,17 @@ async fn follow(
     *wait = SHORTEST;
     changed.notify_one();
     while let Some(batch) = watch.0.recv().await {
-        if !batch?.events.is_empty() {
+        if batch?.events.iter().any(concerns) {
             changed.notify_one();
         }
     }
     Ok(())
+}
+
+/// Whether a change is one to look at: users' own config maps come and go, and only an end of one may be waited for.
+fn concerns(event: &Event) -> bool {
+    let key = &event.entry.key;
+    event.deleted || !key.starts_with(CONFIG_MAPS) || key.ends_with(ROOT_CA)
 }
 
 #[cfg(test)]

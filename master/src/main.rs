@@ -3,6 +3,10 @@ use clap::Parser;
 use rkube_master::cli::{Cli, Verb, flags};
 use std::process::ExitCode;
 
+/// Objects are many small allocations on many threads: with glibc's allocator a fifth of a write's time is spent in it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let (arguments, passed_over) = flags::understood(std::env::args_os());
     let cli = Cli::parse_from(arguments);

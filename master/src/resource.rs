@@ -227,8 +227,10 @@ pub trait Resource: Debug + Send + Sync + 'static {
     }
     /// As the store keeps it -> as this version shows it (events.k8s.io shows the core's events), and back.
     fn show(&self, _object: &mut Value) {}
-    /// See [`Resource::show`].
-    fn hide(&self, _object: &mut Value) {}
+    /// See [`Resource::show`]; none where nothing is to be hidden.
+    fn hide(&self, _object: &Value) -> Option<Value> {
+        None
+    }
     /// How long a name may be and what it may have in it, in Kubernetes' words; none if it is good.
     fn name_problem(&self, name: &str) -> Option<String> {
         rkube_api::names::Form::Subdomain.kubernetes(name)

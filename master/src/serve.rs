@@ -81,6 +81,9 @@ pub async fn serve(options: &Options) -> anyhow::Result<()> {
     hall.closing.cancel();
     hall.connections.close();
     let _ = tokio::time::timeout(DRAIN, hall.connections.wait()).await;
+    if let Some(audit) = &front.audit {
+        audit.flush();
+    }
     Ok(())
 }
 

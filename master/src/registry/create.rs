@@ -48,24 +48,22 @@ impl Registry {
         }
         let made_up = meta::name(&object).is_empty();
         let prefix = meta::text(&object, "generateName").to_owned();
-        let tries = if made_up && !prefix.is_empty() {
+        let mut tries = if made_up && !prefix.is_empty() {
             NAMES
         } else {
-            1
+            0
         };
-        let mut answer = Err(ApiError::internal("no name was tried"));
-        for _ in 0..tries {
-            if tries > 1 {
+        let mut answer = loop {
+            if tries > 0 {
                 let name = made_up_name(&prefix);
                 meta::of_mut(&mut object).insert("name".into(), name.into());
             }
             let target = Target::new(self, call, meta::name(&object))?;
-            answer = self.create_named(&target, &options, object.clone()).await;
-            if !matches!(&answer, Err(err) if err.reason == "AlreadyExists") {
-                break;
+            match self.create_named(&target, &options, &object).await {
+                Err(err) if tries > 1 && err.reason == "AlreadyExists" => tries -= 1,
+                answer => break answer?,
             }
-        }
-        let mut answer = answer?;
+        };
         answer.warnings.splice(..0, body.warnings);
         Ok(answer)
     }
@@ -110,7 +108,7 @@ impl Registry {
         &self,
         target: &Target<'_>,
         options: &WriteOptions,
-        object: Value,
+        object: &Value,
     ) -> Result<Answer, ApiError> {
         for attempt in 0..TRIES {
             pause(attempt).await;

@@ -8,12 +8,12 @@ use crate::store::Revision;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 const FIRST: [&str; 3] = ["apiVersion", "kind", "metadata"];
 const METADATA: &[u8] = b"\"metadata\":{";
 
-/// The bytes to keep. An object's `resourceVersion` must have been taken out.
+/// The bytes to keep; an object's `resourceVersion` is not among them.
 pub(crate) fn encode(object: &Value) -> Bytes {
     json(&Ordered(object))
 }
@@ -74,8 +74,12 @@ impl Serialize for Ordered<'_> {
         };
         let mut map = to.serialize_map(Some(members.len()))?;
         for name in FIRST {
-            if let Some(value) = members.get(name) {
-                map.serialize_entry(name, value)?;
+            match members.get(name) {
+                Some(Value::Object(meta)) if name == "metadata" => {
+                    map.serialize_entry(name, &Metadata(meta))?;
+                }
+                Some(value) => map.serialize_entry(name, value)?,
+                None => {}
             }
         }
         for (name, value) in members {
@@ -84,6 +88,15 @@ impl Serialize for Ordered<'_> {
             }
         }
         map.end()
+    }
+}
+
+/// Metadata without its `resourceVersion`.
+struct Metadata<'v>(&'v Map<String, Value>);
+
+impl Serialize for Metadata<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().filter(|(name, _)| *name != "resourceVersion"))
     }
 }
 
@@ -125,6 +138,7 @@ mod tests {
             prop_assert_eq!(&stamped, &decode(&kept, revision).unwrap());
             let mut expected = object;
             set_revision(&mut expected, revision);
+            prop_assert_eq!(encode(&expected), kept);
             prop_assert_eq!(stamped, expected);
         }
     }

@@ -4,7 +4,6 @@ use super::{Registry, stored};
 use crate::admission::{Admission, Operation};
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::meta;
 use crate::resource::{Names, Part, Resource};
 use crate::store::{Change, Entry, Guard, Op, Revision};
 use bytes::Bytes;
@@ -132,10 +131,10 @@ impl<'c> Target<'c> {
     }
     /// The bytes to store of an object.
     pub(super) fn encode(&self, object: &Value) -> Bytes {
-        let mut object = object.clone();
-        meta::of_mut(&mut object).remove("resourceVersion");
-        self.resource.hide(&mut object);
-        stored::encode(&object)
+        match self.resource.hide(object) {
+            Some(hidden) => stored::encode(&hidden),
+            None => stored::encode(object),
+        }
     }
     /// What a client gets of stored bytes.
     pub(super) fn show(&self, bytes: &[u8], revision: Revision) -> Result<Content, ApiError> {

@@ -52,6 +52,6 @@ impl Registry {
         if known("resourceVersion") || known("uid") {
             return Err(target.conflict(MODIFIED));
         }
-        self.create_named(target, options, object).await
+        self.create_named(target, options, &object).await
     }
 }
