@@ -247,10 +247,10 @@ fn checked<'a>(key: &[u8], raw: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 fn checksum(key: &[u8], body: &[u8]) -> u32 {
-    let mut crc = flate2::Crc::new();
+    let mut crc = crc32fast::Hasher::new();
     crc.update(key);
     crc.update(body);
-    crc.sum()
+    crc.finalize()
 }
 
 /// Takes numbers off the front of bytes.
