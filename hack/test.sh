@@ -6,10 +6,12 @@
 # Output goes to target/test-logs; here only the summary is printed, and in full whatever failed. Afterwards:
 #   * every test that was skipped must be listed with its reason in tests/skips.txt, or the run fails;
 #   * nothing of ours may be left on this machine: processes, mounts, cgroups, devices, packet-filter rules.
-# RKUBE_SOAK=1 runs the long variants. RKUBE_NO_GUEST=1 leaves out the guest with cgroup v2.
+# RKUBE_SOAK=1 runs the long variants, and property tests with cases of chance. RKUBE_NO_GUEST=1 leaves out the guest with cgroup v2.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never RUST_BACKTRACE=0
+# The same cases of property tests every time, but for the long variants: what fails here fails again.
+[ -n "${RKUBE_SOAK:-}" ] || export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-20260601}
 target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 logs=$target/test-logs
 rm -rf "$logs"

@@ -19,6 +19,7 @@ const LIMIT: usize = 3 << 20;
 /// The whole body.
 pub(super) async fn read(call: &Call, body: axum::body::Body) -> Result<Bytes, ApiError> {
     if call.headers.contains_key(CONTENT_ENCODING) {
+        rkube_http::body::drain(body).await;
         return Err(unsupported_type(
             "bodies are not to be packed (Content-Encoding)",
         ));

@@ -22,18 +22,17 @@ pub(super) async fn serve(
     user: User,
     trail: &mut Trail,
 ) -> Result<Response<Body>, ApiError> {
-    let query = route::query(request.uri())
-        .ok_or_else(|| ApiError::bad_request("the query cannot be read"))?;
-    let call = route::call(target, request.method(), query, request.headers(), user);
-    let mut call = call.ok_or_else(not_allowed)?;
+    let mut call = match read(&request, target, user) {
+        Ok(call) => call,
+        Err(error) => return refuse(request, error).await,
+    };
     if let Some(note) = request.extensions().get::<Note>() {
         note.about(&call, &front.registry);
     }
     trail.note(&call);
     let wish = Wish::of(&call, call.verb.as_str());
     if let Err(error) = front.allowed(&call.user, &wish).await {
-        rkube_http::body::drain(request.into_body()).await;
-        return Err(error);
+        return refuse(request, error).await;
     }
     if Connector::takes(&call) {
         if call.subresource != "log" {
@@ -44,7 +43,13 @@ pub(super) async fn serve(
     if call.verb == Verb::Watch {
         return watched(front, &call).await;
     }
-    let place = front.limits.enter(limits::writes(call.verb)).await?;
+    if let Err(error) = check(front, &call) {
+        return refuse(request, error).await;
+    }
+    let place = match front.limits.enter(limits::writes(call.verb)).await {
+        Ok(place) => place,
+        Err(error) => return refuse(request, error).await,
+    };
     let gzip = takes_gzip(&call.headers);
     let done = tokio::time::timeout(front.patience, dispatch(front, call, request)).await;
     drop(place);
@@ -54,6 +59,29 @@ pub(super) async fn serve(
     } else {
         response
     })
+}
+
+/// An error before the body was read: clients send it to its end before they listen.
+async fn refuse(request: Request<Body>, error: ApiError) -> Result<Response<Body>, ApiError> {
+    rkube_http::body::drain(request.into_body()).await;
+    Err(error)
+}
+
+/// The call that a request is.
+fn read(request: &Request<Body>, target: Target, user: User) -> Result<Call, ApiError> {
+    let query = route::query(request.uri())
+        .ok_or_else(|| ApiError::bad_request("the query cannot be read"))?;
+    let call = route::call(target, request.method(), query, request.headers(), user);
+    call.ok_or_else(not_allowed)
+}
+
+/// Whether there is what the call asks for, in a form that its client takes.
+fn check(front: &Front, call: &Call) -> Result<(), ApiError> {
+    Accepted::of(call)?;
+    match reviews::kind(call) {
+        Some(_) => Ok(()),
+        None => resource(front, call).map(drop),
+    }
 }
 
 /// 405.
@@ -123,7 +151,10 @@ async fn dispatch(
     let registry = &front.registry;
     let done = match call.verb {
         Verb::List => return listed(front, resource, &call, accepted).await,
-        Verb::Get => registry.get(&call).await,
+        Verb::Get => {
+            caught_up(front, &call).await?;
+            registry.get(&call).await
+        }
         Verb::Create => parts::create(front, resource, &call, request.into_body()).await,
         Verb::Update => {
             let body = body::object(resource, &call, request.into_body()).await?;
@@ -146,6 +177,17 @@ async fn dispatch(
         Verb::Watch | Verb::Connect => return Err(not_allowed()),
     };
     answer::object(&done?, Some(resource), accepted)
+}
+
+/// Waits until the state is there that a get must not be older than; what is read then is the newest anyway.
+async fn caught_up(front: &Front, call: &Call) -> Result<(), ApiError> {
+    match call.parameter("resourceVersion") {
+        None => Ok(()),
+        Some(version) => match list::revision(version)? {
+            0 => Ok(()),
+            revision => front.caches.reach(revision).await.map(drop),
+        },
+    }
 }
 
 async fn review(

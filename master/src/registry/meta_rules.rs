@@ -126,6 +126,11 @@ pub(super) fn keep(target: &Target<'_>, new: &mut Value, old: &Value) -> Result<
         )));
     }
     let version = meta::text(new, "resourceVersion");
+    if !version.is_empty() && version.parse::<u64>().is_err() {
+        let detail = "must be one that an answer has given";
+        let mistake = FieldError::invalid("metadata.resourceVersion", version, detail);
+        return Err(target.invalid(&[mistake]));
+    }
     if !matches!(version, "" | "0") && version != meta::text(old, "resourceVersion") {
         return Err(target.conflict(super::change::MODIFIED));
     }

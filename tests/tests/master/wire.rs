@@ -264,6 +264,113 @@ fn lists_come_in_pages_of_one_revision() {
     }
 }
 
+#[test]
+fn versions_that_are_not_there() {
+    let Some(master) = Master::start() else {
+        return;
+    };
+    let made = make(&master, "a", &json!({}));
+    let version = made["metadata"]["resourceVersion"].as_str().unwrap();
+    let one = format!("{MAPS}/a");
+    for (query, want) in [
+        ("resourceVersion=0", 200),
+        (&*format!("resourceVersion={version}"), 200),
+        ("resourceVersion=99999999", 504),
+        ("resourceVersion=newest", 400),
+        ("resourceVersion=-1", 400),
+    ] {
+        let (code, body) = ask(&master, &[&format!("{one}?{query}")]);
+        assert_eq!(code, want, "{query}: {body}");
+        if code == 504 {
+            let cause = &status(&body)["details"]["causes"][0]["reason"];
+            assert_eq!(cause, "ResourceVersionTooLarge");
+        }
+    }
+    for (version, want, reason) in [
+        ("newest", 422, "Invalid"),
+        ("1", 409, "Conflict"),
+        ("99999999", 409, "Conflict"),
+    ] {
+        let mut stale = made.clone();
+        stale["metadata"]["resourceVersion"] = version.into();
+        let put = ["-X", "PUT", JSON[0], JSON[1], "-d", &stale.to_string()];
+        let (code, body) = ask(&master, &[&[one.as_str()][..], &put].concat());
+        assert_eq!(
+            (code, status(&body)["reason"].as_str()),
+            (want, Some(reason))
+        );
+    }
+    assert_eq!(master.get(&one)["metadata"]["resourceVersion"], version);
+}
+
+#[test]
+fn forged_credentials_open_nothing() {
+    let Some(master) = Master::start() else {
+        return;
+    };
+    // A token of the cluster's, with one letter of its signature changed, or of its claims.
+    let request = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{}}"#;
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let (code, body) = post(&master, path, request);
+    assert_eq!(code, 201, "{body}");
+    let issued: Value = serde_json::from_str(&body).unwrap();
+    let token = issued["status"]["token"].as_str().unwrap();
+    let review = |token: &str| {
+        let header = format!("Authorization: Bearer {token}");
+        let words = [
+            "/api/v1/namespaces/default/pods",
+            "-H",
+            &header,
+            "-w",
+            "\n%{http_code}",
+        ];
+        let answer = master.stranger(&words).ok().stdout;
+        answer.rsplit('\n').next().unwrap().to_owned()
+    };
+    // Known, and allowed nothing.
+    assert_eq!(review(token), "403");
+    let swapped = |at: usize| {
+        let letter = if &token[at..=at] == "A" { "B" } else { "A" };
+        format!("{}{letter}{}", &token[..at], &token[at + 1..])
+    };
+    let dots: Vec<usize> = token.match_indices('.').map(|(at, _)| at).collect();
+    for at in [dots[0] + 10, dots[1] - 10, dots[1] + 10] {
+        assert_eq!(review(&swapped(at)), "401", "letter {at}");
+    }
+    assert_eq!(review(&token[..=dots[1]]), "401", "no signature");
+    // A certificate that somebody else has signed for the administrator's name.
+    let key = master.dir().join("other.key");
+    let cert = master.dir().join("other.crt");
+    let mut openssl = master.command("openssl");
+    openssl
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1",
+        ])
+        .args(["-subj", "/O=system:masters/CN=admin", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert);
+    Invocation::new(openssl, "openssl req".to_owned())
+        .run()
+        .ok();
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    let words = [
+        "/api/v1/namespaces",
+        "--cert",
+        cert,
+        "--key",
+        key,
+        "-w",
+        "\n%{http_code}",
+    ];
+    let answer = master.stranger(&words);
+    assert!(
+        answer.code != 0 || answer.stdout.ends_with("\n401"),
+        "{answer}"
+    );
+    assert_eq!(master.curl(&["/readyz"]).ok().stdout, "ok");
+}
+
 /// A client that promises more of a body than it sends has a place until the bound of a request; meanwhile others hear
 /// when to come again, and reading goes on.
 #[test]
