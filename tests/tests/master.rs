@@ -11,6 +11,8 @@ mod kubectl;
 mod libraries;
 #[path = "master/node.rs"]
 mod node;
+#[path = "master/old.rs"]
+mod old;
 #[path = "master/survival.rs"]
 mod survival;
 #[path = "master/wire.rs"]
